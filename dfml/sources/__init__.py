@@ -1,0 +1,3 @@
+"""Where rows come from: SQL queries and Parquet files, as dask DataFrames."""
+
+from __future__ import annotations
