@@ -1,0 +1,200 @@
+"""One partition to arrays, and one result back to a labelled frame.
+
+All-numeric partitions become one C-ordered array that scikit-learn sees as a
+DataFrame over the same memory, so feature names stay and nothing is copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from dfml._schema import OutputSchema, kind_of
+from dfml.exceptions import UnknownOutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Block", "label_result", "pack_features", "pack_labels", "pack_weights"]
+
+
+@dataclass
+class Block:
+    """What one partition gives to ``partial_fit`` or ``fit``.
+
+    Parameters
+    ----------
+    X : pandas DataFrame or ndarray
+        The features.
+    y, sample_weight : ndarray or None
+        Labels and weights of the same rows.
+    """
+
+    X: Any
+    y: Any = None
+    sample_weight: Any = None
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return int(self.X.shape[0])
+
+    def take(self, rows: Any) -> Block:
+        """Select rows by position, in the order given."""
+        X = self.X[rows] if isinstance(self.X, np.ndarray) else self.X.iloc[rows]
+        return Block(
+            X,
+            None if self.y is None else self.y[rows],
+            None if self.sample_weight is None else self.sample_weight[rows],
+        )
+
+
+def pack_features(
+    partition: pd.DataFrame | pd.Series[Any],
+    dtype: np.dtype[Any] | None,
+    *,
+    named: bool = True,
+) -> Any:
+    """Turn the feature columns of one partition into what an estimator takes.
+
+    Parameters
+    ----------
+    partition : pandas DataFrame or Series
+        Feature columns in the order of the contract.
+    dtype : numpy dtype or None
+        From :func:`dfml._schema.array_dtype`; None leaves the frame as it is.
+    named : bool, default=True
+        False gives a bare array, for models that were fitted on arrays.
+
+    Returns
+    -------
+    X : pandas DataFrame or ndarray
+        For a dtype: one C-ordered array, as a DataFrame over it if ``named``.
+    """
+    if dtype is None or isinstance(partition, pd.Series):
+        return partition
+    array = _to_array(partition, dtype)
+    if not named:
+        return array
+    return pd.DataFrame(array, columns=partition.columns, copy=False)
+
+
+def _to_array(partition: pd.DataFrame, dtype: np.dtype[Any]) -> np.ndarray:
+    if dtype.kind not in "fc" and partition.isna().to_numpy().any():
+        # An integer column of a Parquet table comes as float in those files that
+        # hold a null: only this partition needs the wider type.
+        dtype = np.dtype("float64")
+    missing = {"na_value": np.nan} if dtype.kind in "fc" else {}
+    return np.ascontiguousarray(partition.to_numpy(dtype=dtype, **missing))
+
+
+def pack_labels(target: pd.DataFrame | pd.Series[Any], meta: Any = None) -> np.ndarray:
+    """Turn target columns into the array that scikit-learn would make of them.
+
+    Parameters
+    ----------
+    target : pandas Series or DataFrame
+        One target, or several for multi-output.
+    meta : pandas Series or DataFrame, optional
+        Empty target with the declared dtypes; numbers are cast to them.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Text as object, numbers as the declared NumPy dtype where they fit.
+    """
+    if isinstance(target, pd.DataFrame):
+        columns = [
+            pack_labels(target.iloc[:, i], None if meta is None else meta.iloc[:, i])
+            for i in range(target.shape[1])
+        ]
+        return np.column_stack(columns)
+    if isinstance(target.dtype, np.dtype) and target.dtype != object:
+        return _as_declared(target.to_numpy(), meta)
+    if kind_of(target.dtype) != "number" or isinstance(target.dtype, pd.SparseDtype):
+        return np.asarray(target)
+    if target.isna().any():
+        return target.to_numpy(dtype="float64", na_value=np.nan)
+    return target.to_numpy(dtype=_plain_dtype(target.dtype))
+
+
+def _as_declared(values: np.ndarray, meta: Any) -> np.ndarray:
+    declared = getattr(meta, "dtype", values.dtype)
+    if not isinstance(declared, np.dtype) or declared == values.dtype:
+        return values
+    if declared.kind in "iub" and values.dtype.kind == "f" and np.isnan(values).any():
+        return values
+    return values.astype(declared) if declared.kind in "iufb" else values
+
+
+def _plain_dtype(dtype: Any) -> Any:
+    name = str(getattr(dtype, "numpy_dtype", dtype))
+    return np.dtype(name) if name in np.sctypeDict else np.dtype("float64")
+
+
+def pack_weights(weight: pd.Series[Any]) -> np.ndarray:
+    """Turn a weight column into a float64 array."""
+    return weight.to_numpy(dtype="float64", na_value=np.nan)
+
+
+def label_result(
+    result: Any, index: pd.Index[Any], names: Sequence[str] | None
+) -> pd.DataFrame | pd.Series[Any]:
+    """Give the result of a response method its index and its column names.
+
+    Parameters
+    ----------
+    result : array, sparse matrix, DataFrame or list of arrays
+        What the estimator returned for one partition.
+    index : pandas Index
+        Index of the partition.
+    names : sequence of str or None
+        Output names; None keeps those that the result carries.
+
+    Returns
+    -------
+    labelled : pandas Series or DataFrame
+        A Series for one-dimensional results.
+
+    Raises
+    ------
+    UnknownOutputError
+        If there are more or fewer columns than names.
+    """
+    if isinstance(result, list):  # predict_proba of multi-output estimators
+        result = np.hstack(result)
+    if isinstance(result, pd.DataFrame):
+        labelled = result.set_axis(index, axis=0)
+        return labelled if names is None else _rename(labelled, names)
+    if sparse.issparse(result):
+        frame = pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(result), index)
+        return frame if names is None else _rename(frame, names)
+    array = np.asarray(result)
+    if array.ndim == 1:
+        return pd.Series(array, index=index, name=names[0] if names else None)
+    frame = pd.DataFrame(array, index=index)
+    return frame if names is None else _rename(frame, names)
+
+
+def _rename(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    if frame.shape[1] != len(names):
+        raise UnknownOutputError(
+            f"The estimator returned {frame.shape[1]} columns where "
+            f"{len(names)} were expected: {list(names)[:10]}.\n\n"
+            "Hint: pass meta= with the columns it really returns."
+        )
+    return frame.set_axis(list(names), axis=1)
+
+
+def conform(
+    labelled: pd.DataFrame | pd.Series[Any], schema: OutputSchema
+) -> pd.DataFrame | pd.Series[Any]:
+    """Cast a labelled result to the schema, so that no partition differs."""
+    if OutputSchema.of(labelled) == schema:
+        return labelled
+    if schema.is_series:
+        return labelled.astype(schema.dtypes[0]).rename(schema.names[0])  # type: ignore[call-overload]
+    return labelled.astype(dict(zip(schema.names, schema.dtypes, strict=True)))

@@ -1,0 +1,465 @@
+"""The one place that asks what kind of thing X is.
+
+Everything lazy becomes a dask DataFrame here, and X, y and the weights become
+one joint collection, so that they are read once and cannot be paired wrongly.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+from dask.dataframe.dask_expr._collection import new_collection
+from dask.dataframe.dask_expr._expr import Drop, Projection
+from dask.delayed import Delayed
+
+from dfml._arrays import Block, pack_features, pack_labels, pack_weights
+from dfml._schema import array_dtype, check_names, kind_of
+from dfml.exceptions import (
+    ColumnMismatchError,
+    InputTypeError,
+    LabelError,
+    PartitionMismatchError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "Table",
+    "as_frame",
+    "describe",
+    "is_array",
+    "is_lazy",
+    "is_relation",
+    "join",
+    "split_columns",
+]
+
+
+def is_relation(X: Any) -> bool:
+    """Tell whether X is a DuckDB relation, without importing DuckDB."""
+    duckdb = sys.modules.get("duckdb")
+    return duckdb is not None and isinstance(X, duckdb.DuckDBPyRelation)
+
+
+def is_array(X: Any) -> bool:
+    """Tell whether X is a dask Array."""
+    return isinstance(X, da.Array)
+
+
+def is_lazy(X: Any) -> bool:
+    """Tell whether X is a dask collection or a DuckDB relation.
+
+    Examples
+    --------
+    >>> import dask.dataframe as dd, pandas as pd
+    >>> pdf = pd.DataFrame({"a": [1, 2]})
+    >>> is_lazy(pdf), is_lazy(dd.from_pandas(pdf, npartitions=1))
+    (False, True)
+    """
+    return isinstance(X, (dd.DataFrame, dd.Series)) or is_array(X) or is_relation(X)
+
+
+def describe(X: Any) -> str:
+    """Name the kind of X in the words of an error message."""
+    if X is None:
+        return "None"
+    if isinstance(X, dd.DataFrame | dd.Series):
+        return f"a dask {type(X).__name__}"
+    if is_array(X):
+        return "a dask Array"
+    if is_relation(X):
+        return "a DuckDB relation"
+    return f"an in-memory {type(X).__name__}"
+
+
+def as_frame(where: str, X: Any) -> dd.DataFrame | dd.Series:
+    """Turn any lazy input into a dask DataFrame or Series.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    X : dask DataFrame, Series or Array, or DuckDB relation
+        A relation is run now and spilled; nothing else is computed.
+
+    Returns
+    -------
+    frame : dask DataFrame or Series
+        Columns of an Array are numbered.
+    """
+    if is_relation(X):
+        from dfml.sources import read_sql
+
+        return read_sql(X)
+    if not is_array(X):
+        return X
+    if X.ndim == 1:
+        return dd.from_dask_array(X)
+    if X.ndim != 2:
+        raise InputTypeError.expecting(
+            where, "arrays of one or two dimensions", f"{X.ndim}", "reshape it"
+        )
+    joined = X.rechunk({1: -1}) if X.numblocks[1] > 1 else X
+    return dd.from_dask_array(joined, columns=list(range(X.shape[1])))
+
+
+def split_columns(where: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, ...]:
+    """Take labels given as column names out of an in-memory frame.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    X : array-like or frame
+        Pandas and polars frames may hold the labels as columns.
+    y, sample_weight : array-like, column name, list of column names or None
+        Anything but names is returned as it is.
+
+    Returns
+    -------
+    X, y, sample_weight : tuple
+        Features and values.
+    """
+    columns = getattr(X, "columns", None)
+    if columns is None:
+        return X, y, sample_weight
+    taken: list[Hashable] = []
+    values = []
+    for label in (y, sample_weight):
+        names = _as_names(label, columns, where)
+        taken += names or []
+        values.append(
+            label if names is None else X[label if len(names) > 1 else names[0]]
+        )
+    if not taken:
+        return X, *values
+    features = [name for name in columns if name not in taken]
+    return X[features], *values
+
+
+def _as_names(label: Any, columns: Any, where: str) -> list[Hashable] | None:
+    """The column names that a label stands for; None if it is not a name."""
+    known = set(columns)
+    if isinstance(label, str):
+        if label not in known:
+            raise ColumnMismatchError.expecting(
+                where,
+                "the name of a column",
+                f"{label!r}, columns: {list(columns)[:20]}",
+                "pass one of the names",
+            )
+        return [label]
+    if isinstance(label, list) and label and all(isinstance(k, str) for k in label):
+        if set(label) <= known:
+            return list(label)
+        missing = [name for name in label if name not in known]
+        if len(missing) < len(label):
+            raise ColumnMismatchError.expecting(
+                where, "names of columns", f"unknown: {missing}", "check the names"
+            )
+        return None
+    if isinstance(label, int) and not isinstance(label, bool) and label in known:
+        return [label]
+    return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """X, y and the weights as one lazy collection, with what to take from it.
+
+    Parameters
+    ----------
+    joint : dask DataFrame
+        Each partition loads as one frame, or as a triple of X, y and weight if
+        they came from different expressions.
+    features, target, sample_weight : pandas DataFrame, Series or None
+        Metas: the empty frames with the declared names and dtypes.
+    labels : dask Series or DataFrame, optional
+        The target alone, for a pass that reads nothing else.
+    paired : bool
+        True if partitions are triples.
+    named : bool
+        False if X was a dask Array.
+    """
+
+    joint: Any
+    features: Any
+    target: Any = None
+    sample_weight: Any = None
+    labels: Any = None
+    paired: bool = False
+    named: bool = True
+
+    @property
+    def target_names(self) -> Hashable | tuple[Hashable, ...] | None:
+        """The target's name, a tuple of names for several, None if unknown."""
+        if self.target is None:
+            return None
+        if isinstance(self.target, pd.DataFrame):
+            return tuple(self.target.columns)
+        return self.target.name
+
+    def packer(self) -> Packer:
+        """The picklable function that turns a loaded partition into a Block."""
+        is_frame = isinstance(self.features, pd.DataFrame)
+        return Packer(
+            features=list(self.features.columns) if is_frame else self.features.name,
+            target=self.target,
+            weight=None if self.sample_weight is None else self.sample_weight.name,
+            paired=self.paired,
+            dtype=array_dtype(self.features) if is_frame else None,
+            named=self.named,
+        )
+
+
+@dataclass(frozen=True)
+class Packer:
+    """Turns what a partition loads as into a :class:`Block` of arrays."""
+
+    features: Any
+    target: Any
+    weight: Hashable | None
+    paired: bool
+    dtype: Any
+    named: bool
+
+    def split(self, loaded: Any) -> tuple[Any, Any, Any]:
+        """Separate features, target and weight, still as pandas objects."""
+        if self.paired:
+            X, y, weight = loaded
+            return X[self.features] if isinstance(X, pd.DataFrame) else X, y, weight
+        if isinstance(loaded, pd.Series):
+            return loaded, None, None
+        names = self.target_columns
+        y = None if names is None else loaded[names]
+        weight = None if self.weight is None else loaded[self.weight]
+        return loaded[self.features], y, weight
+
+    @property
+    def target_columns(self) -> Any:
+        """The name or list of names that selects the target."""
+        return None if self.target is None else _columns_of(self.target)
+
+    def __call__(self, loaded: Any) -> Block:
+        """Turn one loaded partition into arrays."""
+        X, y, weight = self.split(loaded)
+        return Block(
+            pack_features(X, self.dtype, named=self.named),
+            None if y is None else self.labels(y),
+            None if weight is None else pack_weights(weight),
+        )
+
+    def labels(self, y: pd.DataFrame | pd.Series[Any]) -> np.ndarray:
+        """Turn the target into an array; a missing class label is an error."""
+        metas = self.target if isinstance(y, pd.DataFrame) else self.target.to_frame()
+        columns = y if isinstance(y, pd.DataFrame) else y.to_frame()
+        for position, dtype in enumerate(metas.dtypes):
+            if getattr(dtype, "kind", "O") == "f":
+                continue  # NaN in a float target is the estimator's own business
+            n_missing = int(columns.iloc[:, position].isna().sum())
+            if n_missing:
+                raise LabelError.expecting(
+                    "fit",
+                    "a label in every row",
+                    f"{n_missing} missing in column {columns.columns[position]!r}",
+                    "drop those rows, for example ddf.dropna(subset=[label])",
+                )
+        return pack_labels(y, self.target)
+
+
+def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
+    """Join lazy X, y and weights into one collection, lazily.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    X : dask DataFrame, Series or Array, or DuckDB relation
+        The table.
+    y, sample_weight : dask Series, DataFrame or Array, column name(s), or None
+        Lazy columns of the same table, or the names of columns of X.
+
+    Returns
+    -------
+    table : Table
+        Nothing of it is computed, except that a relation is spilled.
+
+    Raises
+    ------
+    InputTypeError
+        If lazy and in-memory inputs, or frames and arrays, are mixed.
+    PartitionMismatchError
+        If the numbers of partitions differ.
+    """
+    _check_same_kind(where, X, y, sample_weight)
+    named = not is_array(X)
+    X, y, sample_weight = _same_chunks(X, y, sample_weight)
+    frame = as_frame(where, X)
+    if isinstance(frame, dd.DataFrame):
+        check_names(where, list(frame.columns))
+        table = _join_by_name(where, frame, y, sample_weight)
+        if table is not None:
+            return table
+        y, sample_weight = (
+            _select(where, frame, label) for label in (y, sample_weight)
+        )
+    y = None if y is None else _target_frame(where, y)
+    sample_weight = None if sample_weight is None else as_frame(where, sample_weight)
+    return _join_pairs(where, frame, y, sample_weight, named)
+
+
+def _check_same_kind(where: str, X: Any, y: Any, sample_weight: Any) -> None:
+    for name, label in (("y", y), ("sample_weight", sample_weight)):
+        if label is None or isinstance(label, str | int):
+            continue
+        if isinstance(label, list) and all(isinstance(k, str) for k in label):
+            continue
+        if not is_lazy(label) or is_array(label) != is_array(X) or is_relation(label):
+            raise InputTypeError.expecting(
+                where,
+                f"{name} of the same table as X, or the name of a column",
+                f"X: {describe(X)}, {name}: {describe(label)}",
+                'pass the column name, fit(X, y="label"), or compute both',
+            )
+
+
+def _same_chunks(X: Any, *others: Any) -> tuple[Any, ...]:
+    if not is_array(X) or any(np.isnan(X.chunks[0])):
+        return X, *others
+    return X, *(
+        other.rechunk({0: X.chunks[0]})
+        if is_array(other) and other.shape[0] == X.shape[0]
+        else other
+        for other in others
+    )
+
+
+def _join_by_name(
+    where: str, frame: dd.DataFrame, y: Any, sample_weight: Any
+) -> Table | None:
+    """One selection of one frame, if y and weight are columns of it."""
+    base, features = _base_of(frame)
+    selected: list[Hashable] = list(features)
+    metas: list[Any] = []
+    taken: set[Hashable] = set()
+    for label in (y, sample_weight):
+        names = _as_names(label, frame.columns, where)
+        if names is not None:
+            taken |= set(names)
+            metas.append(frame._meta[names[0] if len(names) == 1 else names])
+        elif label is None:
+            metas.append(None)
+        else:
+            other, names = _base_of(label)
+            if other._name != base._name or is_array(label):
+                return None
+            metas.append(label._meta)
+        selected += [name for name in names or [] if name not in selected]
+    kept = [name for name in features if name not in taken]
+    joint = new_collection(base)[selected]
+    target = metas[0]
+    labels = None if target is None else joint[_columns_of(target)]
+    return Table(joint, frame._meta[kept], target, metas[1], labels)
+
+
+def _columns_of(meta: pd.DataFrame | pd.Series[Any]) -> Any:
+    return list(meta.columns) if isinstance(meta, pd.DataFrame) else meta.name
+
+
+def _base_of(collection: Any) -> tuple[Any, list[Hashable]]:
+    """The expression below column selections, and the columns selected."""
+    expr = getattr(collection, "expr", None)
+    if isinstance(collection, Delayed) or expr is None:
+        return collection, []
+    columns = list(expr.columns)
+    while isinstance(expr, (Projection, Drop)):
+        expr = expr.frame
+    return expr, columns
+
+
+def _select(where: str, frame: dd.DataFrame, label: Any) -> Any:
+    names = _as_names(label, frame.columns, where)
+    if names is None:
+        return label
+    return frame[names[0] if len(names) == 1 else names]
+
+
+def _target_frame(where: str, y: Any) -> dd.DataFrame | dd.Series:
+    frame = as_frame(where, y)
+    if isinstance(frame, dd.DataFrame) and len(frame.columns) == 1:
+        return frame[frame.columns[0]]
+    return frame
+
+
+def _join_pairs(
+    where: str, X: Any, y: Any, sample_weight: Any, named: bool
+) -> Table:
+    others = [other for other in (y, sample_weight) if other is not None]
+    for other in others:
+        if other.npartitions != X.npartitions:
+            raise PartitionMismatchError.expecting(
+                where,
+                "X, y and sample_weight with the same partitions",
+                f"{X.npartitions} and {other.npartitions}",
+                'pass the column name instead, fit(X, y="label")',
+            )
+    metas = [None if other is None else other._meta for other in (y, sample_weight)]
+    if not others:
+        return Table(X, X._meta, named=named)
+    joint = dd.map_partitions(
+        _pair,
+        X,
+        *others,
+        where=where,
+        has_y=y is not None,
+        meta=pd.DataFrame({"triple": pd.Series([], dtype=object)}),
+        enforce_metadata=False,
+    )
+    return Table(joint, X._meta, *metas, y, paired=True, named=named)
+
+
+def _pair(
+    X: Any,
+    *others: Any,
+    where: str,
+    has_y: bool,
+    partition_info: dict[str, Any] | None = None,
+) -> tuple[Any, Any, Any]:
+    """Hold X, y and weight of one partition together, if they fit."""
+    for other in others:
+        if len(X) != len(other) or not X.index.equals(other.index):
+            number = "?" if partition_info is None else partition_info["number"]
+            raise PartitionMismatchError.expecting(
+                where,
+                "X, y and sample_weight with the same rows in every partition",
+                f"partition {number}: {len(X)} and {len(other)} rows"
+                + (", another index" if len(X) == len(other) else ""),
+                'take them from one frame, fit(ddf, y="label")',
+            )
+    y = others[0] if has_y else None
+    weight = others[-1] if len(others) > int(has_y) else None
+    return X, y, weight
+
+
+def text_columns(table: Table) -> Sequence[Hashable]:
+    """The feature columns that hold text and are not categorical."""
+    if not isinstance(table.features, pd.DataFrame):
+        return []
+    return [
+        name
+        for name, dtype in table.features.dtypes.items()
+        if kind_of(dtype) == "text" and not isinstance(dtype, pd.CategoricalDtype)
+    ]
+
+
+def label_names(where: str, frame: dd.DataFrame, label: Any) -> list[Hashable]:
+    """The columns of a frame that a label names; none if it is a column itself."""
+    return _as_names(label, frame.columns, where) or []

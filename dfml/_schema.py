@@ -1,0 +1,273 @@
+"""The column contract: what ``fit`` saw, checked before anything is computed.
+
+Nothing here touches rows. A contract is made from the empty frame that dask
+calls *meta* and is compared with the meta of the frames that come later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from dfml.exceptions import ColumnMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from typing_extensions import Self
+
+__all__ = ["Contract", "OutputSchema", "array_dtype", "check_names", "kind_of"]
+
+Kind = Literal["number", "text", "time", "time with zone", "duration", "other"]
+
+
+def kind_of(dtype: Any) -> Kind:
+    """Name the kind of a column; within a kind every dtype is accepted.
+
+    Parameters
+    ----------
+    dtype : dtype
+        NumPy, pandas nullable, categorical or Arrow dtype.
+
+    Returns
+    -------
+    kind : str
+        ``"number"`` (bool, integer, float, decimal), ``"text"`` (str, object,
+        category), ``"time"``, ``"time with zone"``, ``"duration"`` or ``"other"``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> kind_of(pd.Int64Dtype()), kind_of(pd.CategoricalDtype())
+    ('number', 'text')
+    """
+    if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype):
+        return "text"
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+        return "number"
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        zone = getattr(dtype, "tz", None) or getattr(
+            getattr(dtype, "pyarrow_dtype", None), "tz", None
+        )
+        return "time with zone" if zone else "time"
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return "duration"
+    if pd.api.types.is_object_dtype(dtype):
+        return "text"
+    return "number" if str(dtype).startswith("decimal") else "other"
+
+
+def check_names(where: str, names: Sequence[Hashable]) -> None:
+    """Refuse duplicate and tuple column names.
+
+    Parameters
+    ----------
+    where : str
+        The call, for the message.
+    names : sequence
+        Column names of a frame.
+
+    Raises
+    ------
+    ColumnMismatchError
+        If a name comes twice or is a tuple (a MultiIndex).
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    tuples = [name for name in names if isinstance(name, tuple)]
+    if twice or tuples:
+        raise ColumnMismatchError.expecting(
+            where,
+            "column names that are single and different",
+            f"twice: {twice}" if twice else f"tuples: {tuples[:5]}",
+            "rename the columns, for example ddf.columns = [...]",
+        )
+
+
+def array_dtype(meta: pd.DataFrame) -> np.dtype[Any] | None:
+    """Decide the one dtype of the array that each partition becomes.
+
+    Parameters
+    ----------
+    meta : pandas DataFrame
+        Empty frame with the dtypes of the feature columns.
+
+    Returns
+    -------
+    dtype : numpy dtype or None
+        None if some column is not a number: partitions then stay pandas frames.
+        Nullable and decimal columns count as float64, as missing values need it.
+    """
+    if not len(meta.columns) or any(kind_of(t) != "number" for t in meta.dtypes):
+        return None
+    return np.result_type(*(_numpy_dtype(t) for t in meta.dtypes))
+
+
+def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
+    if isinstance(dtype, np.dtype):
+        return dtype
+    if isinstance(dtype, pd.SparseDtype):
+        return np.dtype(dtype.subtype)
+    is_float32 = str(dtype).lower() in {"float32", "float[pyarrow]"}
+    return np.dtype("float32" if is_float32 else "float64")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Names and kinds of the feature columns, in the order of ``fit``.
+
+    Parameters
+    ----------
+    names : tuple
+        Feature names; positions where ``named`` is False.
+    kinds : tuple of str or None
+        One kind a column; None if only the names are known.
+    named : bool
+        False if the model was fitted on arrays and sees arrays again.
+    target, sample_weight : hashable, tuple or None
+        What ``fit`` used, so that ``score(ddf)`` needs no ``y``.
+    """
+
+    names: tuple[Hashable, ...]
+    kinds: tuple[Kind, ...] | None = None
+    named: bool = True
+    target: Hashable | tuple[Hashable, ...] | None = None
+
+    @classmethod
+    def learn(
+        cls,
+        meta: pd.DataFrame,
+        *,
+        named: bool = True,
+        target: Hashable | tuple[Hashable, ...] | None = None,
+    ) -> Self:
+        """Read the contract off an empty frame of the feature columns."""
+        kinds = tuple(kind_of(dtype) for dtype in meta.dtypes)
+        return cls(tuple(meta.columns), kinds, named, target)
+
+    def check(self, where: str, meta: pd.DataFrame) -> list[Hashable]:
+        """Compare a frame's meta with the contract before any task runs.
+
+        Parameters
+        ----------
+        where : str
+            The call, for the message.
+        meta : pandas DataFrame
+            Empty frame; it may be wider and in another order.
+
+        Returns
+        -------
+        names : list
+            The columns to take, in the order of ``fit``.
+
+        Raises
+        ------
+        ColumnMismatchError
+            If columns are missing or of another kind.
+        """
+        check_names(where, meta.columns)
+        if not self.named:
+            return self._by_position(where, meta)
+        missing = [name for name in self.names if name not in meta.columns]
+        if missing:
+            known = {*self.names, *self.targets}
+            unexpected = [name for name in meta.columns if name not in known]
+            raise ColumnMismatchError.expecting(
+                where,
+                "the columns seen in fit",
+                f"missing: {missing}, unexpected: {unexpected}",
+                "rename the columns before the call",
+            )
+        self._check_kinds(where, meta)
+        return list(self.names)
+
+    @property
+    def targets(self) -> tuple[Hashable, ...]:
+        """The target columns as a tuple, empty if they are not known."""
+        if self.target is None:
+            return ()
+        return self.target if isinstance(self.target, tuple) else (self.target,)
+
+    def _by_position(self, where: str, meta: pd.DataFrame) -> list[Hashable]:
+        if len(meta.columns) == len(self.names):
+            return list(meta.columns)
+        raise ColumnMismatchError.expecting(
+            where,
+            f"{len(self.names)} features, as the model was fitted on arrays",
+            f"{len(meta.columns)} columns: {list(meta.columns)[:10]}",
+            "select the feature columns in their order, ddf[names]",
+        )
+
+    def _check_kinds(self, where: str, meta: pd.DataFrame) -> None:
+        if self.kinds is None:
+            return
+        wrong = [
+            f"{name!r} is {meta.dtypes[name]}, was a {kind}"
+            for name, kind in zip(self.names, self.kinds, strict=True)
+            if kind_of(meta.dtypes[name]) != kind
+        ]
+        if wrong:
+            raise ColumnMismatchError.expecting(
+                where,
+                "columns of the kinds seen in fit",
+                "; ".join(wrong),
+                "convert them, for example ddf.astype({name: dtype})",
+            )
+
+
+@dataclass(frozen=True)
+class OutputSchema:
+    """Names and dtypes of what one response method returns.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Output columns; a single name if ``is_series``.
+    dtypes : tuple of str
+        One dtype a column, as text, so that the schema is plain data.
+    is_series : bool
+        True for a Series, False for a DataFrame.
+    """
+
+    names: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    is_series: bool
+
+    @classmethod
+    def of(cls, labelled: pd.DataFrame | pd.Series[Any]) -> Self:
+        """Read the schema off a labelled result or off a user's ``meta``."""
+        if isinstance(labelled, pd.Series):
+            name = "prediction" if labelled.name is None else str(labelled.name)
+            return cls((name,), (str(labelled.dtype),), is_series=True)
+        names = tuple(str(name) for name in labelled.columns)
+        dtypes = tuple(str(dtype) for dtype in labelled.dtypes)
+        return cls(names, dtypes, is_series=False)
+
+    def meta(self, index: pd.Index[Any]) -> pd.DataFrame | pd.Series[Any]:
+        """Make the empty Series or DataFrame that dask calls meta.
+
+        Parameters
+        ----------
+        index : pandas Index
+            Index of the input; its dtype and name are kept, its length is not.
+
+        Returns
+        -------
+        meta : pandas Series or DataFrame
+            No rows, the exact schema.
+        """
+        empty = index[:0]
+        columns = {
+            name: pd.Series([], dtype=dtype, index=empty)  # type: ignore[call-overload]
+            for name, dtype in zip(self.names, self.dtypes, strict=True)
+        }
+        if self.is_series:
+            return columns[self.names[0]].rename(self.names[0])
+        return pd.DataFrame(columns, index=empty)
+
+    def renamed(self, names: Sequence[str]) -> OutputSchema:
+        """The same schema under other names."""
+        return OutputSchema(tuple(names), self.dtypes, self.is_series)

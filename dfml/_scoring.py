@@ -1,0 +1,280 @@
+"""``score`` on lazy tables: merged from partitions, without collecting the table.
+
+Accuracy, R squared and the sums or means that some estimators score by are
+merged from a few numbers a partition. Any other scorer sees the responses and
+labels of all rows, gathered, but never the features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask.dataframe as dd
+import numpy as np
+from sklearn import get_config
+from sklearn.base import is_classifier, is_regressor
+from sklearn.metrics import accuracy_score, get_scorer
+from sklearn.utils import get_tags
+
+from dfml import _frames
+from dfml._partitions import Partitions, Turn
+from dfml._responses import PartitionwiseMixin, call
+from dfml.exceptions import EmptyTableError, EstimatorTypeError
+
+if TYPE_CHECKING:
+    from dfml._arrays import Block
+
+__all__ = ["resolve_scorer", "score_lazily"]
+
+#: Estimators whose own ``score`` is a sum, or a mean over rows, of the partitions'.
+_SUMMED = frozenset({"BisectingKMeans", "KMeans", "KernelDensity", "MiniBatchKMeans"})
+_AVERAGED = frozenset(
+    {"BayesianGaussianMixture", "FactorAnalysis", "GaussianMixture", "PCA"}
+)
+
+
+def resolve_scorer(where: str, scoring: Any) -> Any:
+    """Turn a scorer name or a scorer into a scorer.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    scoring : str or scorer
+        A name of ``sklearn.metrics.get_scorer_names()``, or what
+        ``sklearn.metrics.make_scorer`` returns.
+
+    Returns
+    -------
+    scorer : scorer
+        Greater is better.
+
+    Raises
+    ------
+    EstimatorTypeError
+        If it is a metric function rather than a scorer.
+    """
+    scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
+    if not hasattr(scorer, "_response_method"):
+        raise EstimatorTypeError.expecting(
+            where,
+            "scoring to be a scorer or the name of one",
+            f"{scoring!r}",
+            "wrap a metric function with sklearn.metrics.make_scorer",
+        )
+    return scorer
+
+
+def score_lazily(
+    owner: PartitionwiseMixin, X: Any, y: Any, sample_weight: Any, scoring: Any
+) -> float:
+    """Score an estimator on a lazy table.
+
+    Parameters
+    ----------
+    owner : estimator of dfml
+        Fitted.
+    X : lazy table
+        The rows; it may be wider than in ``fit``.
+    y, sample_weight : lazy column, column name or None
+        ``y=None`` stands for the target of ``fit``, if there was one.
+    scoring : str, scorer or None
+        None stands for what the estimator's own ``score`` computes.
+
+    Returns
+    -------
+    score : float
+        Greater is better.
+    """
+    where = f"{type(owner).__name__}.score"
+    table = _table(owner, where, X, y, sample_weight)
+    estimator = owner._response_estimator
+    if scoring is not None:
+        measure: Any = _Gather(resolve_scorer(where, scoring), estimator)
+    else:
+        measure = _default_measure(where, estimator)
+    task = _Measure(estimator, measure, table.packer(), get_config())
+    states = [s for s in Partitions(table.joint).map(task) if s is not None]
+    if not states:
+        raise EmptyTableError.expecting(
+            where, "at least one row", "none", "check the filters"
+        )
+    return float(measure.merge(states))
+
+
+def _table(
+    owner: PartitionwiseMixin, where: str, X: Any, y: Any, sample_weight: Any
+) -> _frames.Table:
+    """Join only the columns that are needed, the features in the order of fit."""
+    contract = owner._contract
+    if y is None and contract is not None and contract.target is not None:
+        targets = contract.targets
+        y = targets[0] if len(targets) == 1 else list(targets)
+    frame = _frames.as_frame(where, X) if _frames.is_relation(X) else X
+    if contract is not None and isinstance(frame, dd.DataFrame):
+        features = contract.check(where, frame._meta)
+        labels = [
+            name
+            for label in (y, sample_weight)
+            for name in _frames.label_names(where, frame, label)
+        ]
+        frame = frame[features + [name for name in labels if name not in features]]
+    return _frames.join(where, frame, y, sample_weight)
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """What happens where a partition is: respond, and reduce to a small state."""
+
+    estimator: Any
+    measure: Any
+    packer: _frames.Packer
+    config: dict[str, Any]
+
+    def __call__(self, loaded: Any, turn: Turn) -> Any:
+        block = self.packer(loaded)
+        return self.measure.state(self, block) if len(block) else None
+
+    def respond(self, name: str, block: Block) -> Any:
+        return call(self.estimator, name, block.X, self.config, {})
+
+
+class _Accuracy:
+    """Share of right predictions: two sums."""
+
+    def state(self, at: _Measure, block: Block) -> tuple[float, float]:
+        predicted = at.respond("predict", block)
+        weight = block.sample_weight
+        right = accuracy_score(
+            block.y, predicted, normalize=False, sample_weight=weight
+        )
+        return float(right), float(len(block) if weight is None else weight.sum())
+
+    def merge(self, states: list[tuple[float, float]]) -> float:
+        right, total = np.sum(states, axis=0)
+        return float(right / total)
+
+
+class _RSquared:
+    """Coefficient of determination, from means and squares merged stably [1]_.
+
+    References
+    ----------
+    .. [1] Chan, Golub, LeVeque (1983), "Algorithms for computing the sample
+       variance", doi:10.1080/00031305.1983.10483115.
+    """
+
+    def state(self, at: _Measure, block: Block) -> tuple[Any, ...] | None:
+        if block.sample_weight is not None and not block.sample_weight.any():
+            return None
+        y = np.asarray(block.y, dtype="float64").reshape(len(block), -1)
+        predicted = np.asarray(at.respond("predict", block), dtype="float64")
+        weight = np.ones(len(block)) if (w := block.sample_weight) is None else w
+        residual = weight @ (y - predicted.reshape(y.shape)) ** 2
+        mean = weight @ y / weight.sum()
+        return weight.sum(), mean, weight @ (y - mean) ** 2, residual
+
+    def merge(self, states: list[tuple[Any, ...]]) -> float:
+        total, mean, squares, residual = states[0]
+        for n, other_mean, other_squares, other_residual in states[1:]:
+            apart = other_mean - mean
+            squares = squares + other_squares + apart**2 * (total * n / (total + n))
+            mean = mean + apart * (n / (total + n))
+            total, residual = total + n, residual + other_residual
+        constant = squares == 0
+        explained = 1 - residual / np.where(constant, 1, squares)
+        perfect = np.where(residual == 0, 1.0, 0.0)
+        return float(np.mean(np.where(constant, perfect, explained)))
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The estimator's own score, where it is a sum or a mean over rows."""
+
+    averaged: bool
+
+    def state(self, at: _Measure, block: Block) -> tuple[float, float]:
+        options = {} if block.sample_weight is None else {
+            "sample_weight": block.sample_weight
+        }
+        score = at.estimator.score(block.X, block.y, **options)
+        return float(score) * (len(block) if self.averaged else 1), len(block)
+
+    def merge(self, states: list[tuple[float, float]]) -> float:
+        total, rows = np.sum(states, axis=0)
+        return float(total / rows if self.averaged else total)
+
+
+def _default_measure(where: str, estimator: Any) -> Any:
+    if is_classifier(estimator):
+        return _Accuracy()
+    if is_regressor(estimator):
+        return _RSquared()
+    name = type(estimator).__name__
+    if name in _SUMMED | _AVERAGED:
+        return _Own(averaged=name in _AVERAGED)
+    raise EstimatorTypeError.expecting(
+        where,
+        "an estimator whose score can be merged from partitions",
+        name,
+        "pass scoring= to dfml.Incremental, or score a sample in memory",
+    )
+
+
+@dataclass(frozen=True)
+class _Gather:
+    """Any other scorer: the responses and labels of all rows, without features."""
+
+    scorer: Any
+    estimator: Any
+
+    @property
+    def response(self) -> str:
+        """The first response method of the scorer that the estimator has."""
+        wanted = self.scorer._response_method
+        names = [wanted] if isinstance(wanted, str) else list(wanted)
+        return next((n for n in names if hasattr(self.estimator, n)), names[0])
+
+    def state(self, at: _Measure, block: Block) -> tuple[Any, Any, Any]:
+        return at.respond(self.response, block), block.y, block.sample_weight
+
+    def merge(self, states: list[tuple[Any, Any, Any]]) -> float:
+        answers, labels, weights = zip(*states, strict=True)
+        answer = _Answered(self.estimator, self.response, _concatenated(answers))
+        y = np.concatenate(labels)
+        options = {}
+        if weights[0] is not None:
+            options["sample_weight"] = np.concatenate(weights)
+        return float(self.scorer(answer, np.empty((len(y), 0)), y, **options))
+
+
+def _concatenated(answers: tuple[Any, ...]) -> Any:
+    if isinstance(answers[0], list):
+        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+    return np.concatenate(answers)
+
+
+class _Answered:
+    """Looks like the fitted estimator to a scorer, and has answered already."""
+
+    def __init__(self, estimator: Any, response: str, answer: Any) -> None:
+        self._estimator = estimator
+
+        def answered(X: Any, **params: Any) -> Any:
+            return answer
+
+        # scikit-learn finds the response method, then looks at its name.
+        answered.__name__ = response
+        setattr(self, response, answered)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name.startswith("predict"):
+            raise AttributeError(name)
+        return getattr(self._estimator, name)
+
+    def __sklearn_tags__(self) -> Any:
+        return get_tags(self._estimator)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True

@@ -1,0 +1,9 @@
+"""The meta-estimators: they differ only in how they fit."""
+
+from __future__ import annotations
+
+from dfml.estimators._iid import IID
+from dfml.estimators._incremental import Incremental
+from dfml.estimators._post_fit import ParallelPostFit
+
+__all__ = ["IID", "Incremental", "ParallelPostFit"]

@@ -1,0 +1,200 @@
+"""What every estimator of dfml shares: delegation, score, composite methods."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from dfml import _frames
+from dfml._responses import PartitionwiseMixin, learn_schemas
+from dfml._schema import Contract
+from dfml._scoring import resolve_scorer, score_lazily
+from dfml.exceptions import InputTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LazyEstimatorMixin", "MetaEstimator", "answers"]
+
+
+def answers(*names: str) -> Callable[[Any], bool]:
+    """Condition for ``available_if``: the estimator inside has one of the methods."""
+
+    def check(self: Any) -> bool:
+        inner = self._response_estimator
+        return any(hasattr(inner, name) for name in names)
+
+    return check
+
+
+class LazyEstimatorMixin(PartitionwiseMixin):
+    """Response methods, ``score``, ``fit_transform`` and ``fit_predict``."""
+
+    if TYPE_CHECKING:
+
+        def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Any: ...
+
+    @property
+    def _scoring(self) -> Any:
+        """The scorer that ``score`` uses; None for the estimator's own."""
+        return None
+
+    @available_if(answers("score"))
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, **params: Any
+    ) -> float:
+        """Score the model; a lazy table is scored now, without collecting it.
+
+        Parameters
+        ----------
+        X : dask DataFrame or Array, DuckDB relation or array-like
+            The rows, of shape (n_samples, n_features). It may hold y as a column.
+        y : column name(s), dask Series or Array, or array-like, optional
+            The true target. On lazy input None stands for the target of ``fit``.
+        sample_weight : column name, dask Series or Array, or array-like, optional
+            Weights of the rows.
+        **params : dict
+            Further arguments of the estimator's own ``score``, in memory only.
+
+        Returns
+        -------
+        score : float
+            Accuracy for classifiers, R squared for regressors, merged from
+            partitions; ``scoring`` of the estimator where it has one.
+
+        Raises
+        ------
+        EstimatorTypeError
+            If the estimator's score cannot be merged from partitions.
+
+        Notes
+        -----
+        With another scorer the responses and labels of all rows are gathered: eight
+        bytes a row and column of the response, never the features.
+        """
+        check_is_fitted(self)
+        if _frames.is_lazy(X):
+            return score_lazily(self, X, y, sample_weight, self._scoring)
+        where = f"{type(self).__name__}.score"
+        X, y, sample_weight = _frames.split_columns(where, X, y, sample_weight)
+        if sample_weight is not None:
+            params = {**params, "sample_weight": sample_weight}
+        estimator = self._response_estimator
+        if self._scoring is None:
+            return float(estimator.score(X, y, **params))
+        return float(resolve_scorer(where, self._scoring)(estimator, X, y, **params))
+
+    def _fit_and_answer(self, name: str, X: Any, y: Any, params: Any) -> Any:
+        self.fit(X, y, **params)
+        if not _frames.is_lazy(X):
+            where = f"{type(self).__name__}.fit_{name}"
+            weight = params.get("sample_weight")
+            X, _, _ = _frames.split_columns(where, X, y, weight)
+        return getattr(self, name)(X)
+
+    @available_if(answers("transform"))
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Fit, then transform the same table: ``fit(X, y).transform(X)``.
+
+        Parameters
+        ----------
+        X, y : lazy or array-like
+            As in ``fit``.
+        **fit_params : dict
+            As in ``fit``.
+
+        Returns
+        -------
+        X_new : dask DataFrame or array
+            Lazy if X is lazy.
+        """
+        return self._fit_and_answer("transform", X, y, fit_params)
+
+    @available_if(answers("fit_predict"))
+    def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Fit, then predict the same table: ``fit(X, y).predict(X)``.
+
+        Parameters
+        ----------
+        X, y : lazy or array-like
+            As in ``fit``.
+        **fit_params : dict
+            As in ``fit``.
+
+        Returns
+        -------
+        prediction : dask Series or array
+            Lazy if X is lazy.
+        """
+        return self._fit_and_answer("predict", X, y, fit_params)
+
+    def _learn_outputs(self, features: Any, target: Any, named: bool, rows: Any) -> None:
+        """Keep the contract and the schemas of the responses, after a fit."""
+        is_table = isinstance(features, pd.DataFrame)
+        self._contract = (
+            Contract.learn(features, named=named, target=target) if is_table else None
+        )
+        targets = () if self._contract is None else self._contract.targets
+        self._schemas = learn_schemas(self._response_estimator, rows, targets)
+
+    def _forget_outputs(self) -> None:
+        """Drop what an earlier lazy fit has learnt, after a fit in memory."""
+        self._contract, self._schemas = None, {}
+
+
+class MetaEstimator(LazyEstimatorMixin, MetaEstimatorMixin, BaseEstimator):
+    """A wrapper of one scikit-learn estimator; the fitted one is ``estimator_``."""
+
+    estimator: Any
+    estimator_: Any
+
+    @property
+    def _response_estimator(self) -> Any:
+        return self.__dict__.get("estimator_", self.estimator)
+
+    def __getattr__(self, name: str) -> Any:
+        """Show what the fitted estimator has learnt, such as ``coef_``."""
+        learnt = name.endswith("_") and not name.startswith("_")
+        if learnt and name != "estimator_":
+            fitted = self._learnt_from()
+            if fitted is not None:
+                return getattr(fitted, name)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def _learnt_from(self) -> Any:
+        return self.__dict__.get("estimator_")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "estimator_" in self.__dict__
+
+    def __sklearn_tags__(self) -> Any:
+        return copy.deepcopy(get_tags(self.estimator))
+
+    @available_if(answers("get_feature_names_out"))
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Name the columns of ``transform``, as the fitted estimator does.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            As in scikit-learn.
+
+        Returns
+        -------
+        names : ndarray of str
+            Names of the output columns.
+        """
+        return self._response_estimator.get_feature_names_out(input_features)
+
+    def _reject_lazy(self, where: str, X: Any, hint: str) -> None:
+        if _frames.is_lazy(X):
+            raise InputTypeError.expecting(
+                where, "in-memory data", _frames.describe(X), hint
+            )
+
