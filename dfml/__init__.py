@@ -2,11 +2,26 @@
 
 A table is a dask DataFrame, or a DuckDB query that becomes one. Estimators train
 partition by partition or on one partition, and answer lazily with dask Series and
-DataFrames whose index and partitions are those of the input.
+DataFrames whose index and partitions are those of the input. ``import dfml`` also
+gives dask DataFrames the accessor ``ddf.ml``.
 """
 
 from __future__ import annotations
 
+from dfml import datasets, exceptions, iid
+from dfml.accessor import MLAccessor as _MLAccessor  # noqa: F401 - registers ddf.ml
 from dfml.estimators import IID, Incremental, ParallelPostFit
+from dfml.sources import read_sql
 
-__all__ = ["IID", "Incremental", "ParallelPostFit"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "IID",
+    "Incremental",
+    "ParallelPostFit",
+    "__version__",
+    "datasets",
+    "exceptions",
+    "iid",
+    "read_sql",
+]

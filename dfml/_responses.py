@@ -291,10 +291,10 @@ def respond(
     result : array, dask Series, DataFrame or Array
         The estimator's own result for in-memory input.
     """
-    check_is_fitted(owner)
-    estimator = owner._response_estimator
     if not _frames.is_lazy(X):
-        return getattr(estimator, name)(X, **params)
+        owner._check_ready()
+        return getattr(owner._response_estimator, name)(X, **params)
+    check_is_fitted(owner)
     where = f"{type(owner).__name__}.{name}"
     frame = _frames.as_frame(where, X)
     named = not _frames.is_array(X)
@@ -482,6 +482,10 @@ class PartitionwiseMixin:
 
     _contract: Contract | None = None
     _schemas: dict[str, OutputSchema] = {}  # noqa: RUF012 - replaced, never changed
+
+    def _check_ready(self) -> None:
+        """Refuse in-memory calls before ``fit``."""
+        check_is_fitted(self)
 
     if TYPE_CHECKING:
 

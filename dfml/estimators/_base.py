@@ -78,9 +78,10 @@ class LazyEstimatorMixin(PartitionwiseMixin):
         With another scorer the responses and labels of all rows are gathered: eight
         bytes a row and column of the response, never the features.
         """
-        check_is_fitted(self)
         if _frames.is_lazy(X):
+            check_is_fitted(self)
             return score_lazily(self, X, y, sample_weight, self._scoring)
+        self._check_ready()
         where = f"{type(self).__name__}.score"
         X, y, sample_weight = _frames.split_columns(where, X, y, sample_weight)
         if sample_weight is not None:

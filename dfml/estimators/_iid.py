@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from sklearn.utils.validation import _num_samples
+
 from dfml import _frames
 from dfml.estimators._base import MetaEstimator
 from dfml.estimators._checks import check_takes_text
@@ -119,7 +121,7 @@ class IID(MetaEstimator):
                 fit_params["sample_weight"] = weight
             model.fit(X, y, **fit_params)
             self.estimator_ = model
-            self.n_samples_seen_, self.partition_ = _n_rows(X), None
+            self.n_samples_seen_, self.partition_ = _num_samples(X), None
             self._forget_outputs()
             return self
         table = _frames.join("IID.fit", X, y, weight)
@@ -139,10 +141,6 @@ class IID(MetaEstimator):
             table.features, table.target_names, table.named, taken.block.X[:2]
         )
         return self
-
-
-def _n_rows(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
 def fit_on_sample(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.decomposition import IncrementalPCA
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metaestimators import available_if
@@ -114,6 +115,12 @@ class Incremental(MetaEstimator):
     @property
     def _scoring(self) -> Any:
         return self.scoring
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if isinstance(self.estimator, IncrementalPCA):
+            tags.input_tags.sparse = False  # its fit takes them, its partial_fit not
+        return tags
 
     def fit(
         self, X: Any, y: Any = None, *, classes: Any = None, **fit_params: Any
@@ -306,11 +313,12 @@ def _take(values: Any, rows: Any) -> Any:
 
 
 def _classes_in_memory(model: Any, X: Any, y: Any) -> Any:
-    if y is None or not takes(model.partial_fit, "classes"):
+    if not (is_classifier(model) and takes(model.partial_fit, "classes")):
         return None
-    if not is_classifier(model):
-        return None
-    _num_samples(X)
+    if y is None:
+        raise ValueError(
+            f"{type(model).__name__} requires y to be passed, but the target y is None."
+        )
     check_classification_targets(y)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] > 1:

@@ -1,0 +1,219 @@
+"""scikit-learn's own classes, subclassed on first use with ``type()``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator
+
+from dfml import _frames
+from dfml._responses import RESPONSES
+from dfml.estimators._base import LazyEstimatorMixin
+from dfml.estimators._iid import fit_on_sample
+from dfml.exceptions import InputTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FirstPartitionMixin", "iid_namespace", "make_class"]
+
+_NOTE = """
+
+    Notes
+    -----
+    This is scikit-learn's class with one difference: a lazy table (dask DataFrame or
+    Array, DuckDB relation) is fitted on its first partition that has rows, which takes
+    for granted that partitions are independent and identically distributed. ``y`` and
+    ``sample_weight`` may be names of columns. ``partition_`` is the number of that
+    partition. Response methods answer lazy tables lazily, partition by partition.
+"""
+
+
+class FirstPartitionMixin(LazyEstimatorMixin):
+    """Fit on the first partition that has rows; everything after it is lazy.
+
+    Stands before a scikit-learn class in the bases of each class of ``dfml.iid``.
+    """
+
+    _parent: type[Any]
+
+    if TYPE_CHECKING:
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+    @property
+    def _response_estimator(self) -> Any:
+        """The same state as an instance of scikit-learn's own class.
+
+        Bound methods of ``super()`` cannot be shipped: they pickle to the override.
+        """
+        twin = self._parent.__new__(self._parent)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def _check_ready(self) -> None:
+        """Leave the check to scikit-learn: its ``fit`` may call response methods."""
+
+    def _fit_first_partition(self, given: dict[str, Any]) -> None:
+        where = f"{type(self).__name__}.fit"
+        X, y, weight = (given.pop(k, None) for k in (_X(given), _y(given), _WEIGHT))
+        table = _frames.join(where, X, y, weight)
+        model = self._response_estimator
+        sample = fit_on_sample(where, model, model.fit, table, given)
+        # Only now: a fit that fails leaves the estimator as it was.
+        self.__dict__.update(model.__dict__)
+        self.__dict__.setdefault("n_samples_seen_", len(sample.block))
+        self.partition_ = sample.partition
+        self._learn_outputs(
+            table.features, table.target_names, table.named, sample.block.X[:2]
+        )
+
+    def _fit_and_answer(self, name: str, X: Any, y: Any, params: Any) -> Any:
+        if _frames.is_lazy(X):
+            return super()._fit_and_answer(name, X, y, params)
+        self._forget_outputs()
+        return getattr(self._parent, f"fit_{name}")(self, X, y, **params)
+
+
+_WEIGHT = "sample_weight"
+
+
+def _X(given: dict[str, Any]) -> str:
+    return next(iter(given))
+
+
+def _y(given: dict[str, Any]) -> str:
+    return "y" if "y" in given else "Y"
+
+
+def _make_fit(parent: type[Any]) -> Callable[..., Any]:
+    signature = inspect.signature(parent.fit)
+
+    @functools.wraps(parent.fit)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(self, *args, **kwargs).arguments
+        given = {k: v for k, v in bound.items() if k not in ("self", *_rest(signature))}
+        for rest in _rest(signature):
+            given.update(bound.get(rest, {}))
+        if _frames.is_lazy(given.get(_X(given))):
+            self._fit_first_partition(given)
+            return self
+        self._forget_outputs()
+        where = f"{type(self).__name__}.fit"
+        labels = {name: given[name] for name in (_y(given), _WEIGHT) if name in given}
+        X, y, weight = _frames.split_columns(
+            where, given[_X(given)], labels.get(_y(given)), labels.get(_WEIGHT)
+        )
+        given.update({_X(given): X})
+        given.update(zip(labels, (v for v in (y, weight) if v is not None)))
+        return parent.fit(self, **given)
+
+    return fit
+
+
+def _rest(signature: inspect.Signature) -> list[str]:
+    """Names of the ``**kwargs`` of a signature."""
+    kind = inspect.Parameter.VAR_KEYWORD
+    return [p.name for p in signature.parameters.values() if p.kind == kind]
+
+
+def _make_partial_fit(parent: type[Any]) -> Callable[..., Any]:
+    @functools.wraps(parent.partial_fit)
+    def partial_fit(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        if _frames.is_lazy(X):
+            name = parent.__name__
+            raise InputTypeError.expecting(
+                f"{name}.partial_fit",
+                "in-memory data",
+                _frames.describe(X),
+                f"use dfml.Incremental({name}()) to train on all partitions",
+            )
+        self._forget_outputs()
+        return parent.partial_fit(self, X, *args, **kwargs)
+
+    return partial_fit
+
+
+@functools.cache
+def make_class(parent: type[Any], module: str) -> type[Any]:
+    """Subclass a scikit-learn class so that it takes lazy tables.
+
+    Parameters
+    ----------
+    parent : type
+        The scikit-learn class.
+    module : str
+        Module of dfml from which the class is imported, for pickles.
+
+    Returns
+    -------
+    cls : type
+        Same name and parameters; made once.
+    """
+    namespace: dict[str, Any] = {
+        "__module__": module,
+        "__qualname__": parent.__name__,
+        "__doc__": inspect.cleandoc(parent.__doc__ or "") + inspect.cleandoc(_NOTE),
+        "_parent": parent,
+        "fit": _make_fit(parent),
+    }
+    if hasattr(parent, "partial_fit"):
+        namespace["partial_fit"] = _make_partial_fit(parent)
+    options = {}
+    if hasattr(parent, "_sklearn_auto_wrap_output_keys"):
+        # Without this a subclass of TfidfTransformer would gain set_output.
+        keys = parent._sklearn_auto_wrap_output_keys
+        options["auto_wrap_output_keys"] = tuple(keys) or None
+    return type(parent.__name__, (FirstPartitionMixin, parent), namespace, **options)
+
+
+def _has_response(candidate: Any) -> bool:
+    if not (inspect.isclass(candidate) and issubclass(candidate, BaseEstimator)):
+        return False
+    if inspect.isabstract(candidate) or not hasattr(candidate, "fit"):
+        return False
+    return any(
+        hasattr(candidate, response.name)
+        for response in RESPONSES
+        if response.name != "inverse_transform"
+    )
+
+
+def iid_namespace(
+    parent: str, own: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Make the attributes of a module that mirrors one of scikit-learn's.
+
+    Parameters
+    ----------
+    parent : str
+        The scikit-learn module, such as ``"sklearn.linear_model"``.
+    own : str
+        ``__name__`` of the mirror.
+
+    Returns
+    -------
+    getattr, dir, all : tuple
+        For ``__getattr__, __dir__, __all__`` of the module (PEP 562). Listed are the
+        estimators that have a response method; the others could not answer lazily.
+    """
+    mirrored = importlib.import_module(parent)
+    exported = getattr(mirrored, "__all__", None) or dir(mirrored)
+    # vars() and not getattr(): experimental estimators refuse to be looked at.
+    names = sorted(n for n in exported if _has_response(vars(mirrored).get(n)))
+
+    def module_getattr(name: str) -> Any:
+        if not _has_response(vars(mirrored).get(name)):
+            raise AttributeError(
+                f"module {own!r} has no attribute {name!r}; it mirrors those "
+                f"estimators of {parent!r} that have a response method"
+            )
+        cls = make_class(getattr(mirrored, name), own)
+        setattr(sys.modules[own], name, cls)
+        return cls
+
+    return module_getattr, lambda: list(names), names

@@ -1,0 +1,7 @@
+"""Estimators of sklearn.model_selection, fitted on the first partition."""
+
+from __future__ import annotations
+
+from dfml.iid._classes import iid_namespace
+
+__getattr__, __dir__, __all__ = iid_namespace("sklearn.model_selection", __name__)
