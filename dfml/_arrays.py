@@ -87,7 +87,7 @@ def _to_array(partition: pd.DataFrame, dtype: np.dtype[Any]) -> np.ndarray:
         # An integer column of a Parquet table comes as float in those files that
         # hold a null: only this partition needs the wider type.
         dtype = np.dtype("float64")
-    missing = {"na_value": np.nan} if dtype.kind in "fc" else {}
+    missing: dict[str, Any] = {"na_value": np.nan} if dtype.kind in "fc" else {}
     return np.ascontiguousarray(partition.to_numpy(dtype=dtype, **missing))
 
 
@@ -170,7 +170,8 @@ def label_result(
         labelled = result.set_axis(index, axis=0)
         return labelled if names is None else _rename(labelled, names)
     if sparse.issparse(result):
-        frame = pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(result), index)
+        accessor: Any = pd.DataFrame.sparse
+        frame = accessor.from_spmatrix(sparse.csr_matrix(result), index)
         return frame if names is None else _rename(frame, names)
     array = np.asarray(result)
     if array.ndim == 1:
@@ -189,12 +190,10 @@ def _rename(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return frame.set_axis(list(names), axis=1)
 
 
-def conform(
-    labelled: pd.DataFrame | pd.Series[Any], schema: OutputSchema
-) -> pd.DataFrame | pd.Series[Any]:
+def conform(labelled: Any, schema: OutputSchema) -> Any:
     """Cast a labelled result to the schema, so that no partition differs."""
     if OutputSchema.of(labelled) == schema:
         return labelled
     if schema.is_series:
-        return labelled.astype(schema.dtypes[0]).rename(schema.names[0])  # type: ignore[call-overload]
+        return labelled.astype(schema.dtypes[0]).rename(schema.names[0])
     return labelled.astype(dict(zip(schema.names, schema.dtypes, strict=True)))

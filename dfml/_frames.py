@@ -7,7 +7,6 @@ one joint collection, so that they are read once and cannot be paired wrongly.
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from dfml.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
 __all__ = [
     "Table",
@@ -146,7 +145,7 @@ def split_columns(where: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, 
 
 
 def _as_names(label: Any, columns: Any, where: str) -> list[Hashable] | None:
-    """The column names that a label stands for; None if it is not a name."""
+    """List the columns that a label names; None if it is not a name."""
     known = set(columns)
     if isinstance(label, str):
         if label not in known:
@@ -205,10 +204,11 @@ class Table:
             return None
         if isinstance(self.target, pd.DataFrame):
             return tuple(self.target.columns)
-        return self.target.name
+        name: Hashable = self.target.name
+        return name
 
     def packer(self) -> Packer:
-        """The picklable function that turns a loaded partition into a Block."""
+        """Make the picklable function from a loaded partition to a Block."""
         is_frame = isinstance(self.features, pd.DataFrame)
         return Packer(
             features=list(self.features.columns) if is_frame else self.features.name,
@@ -375,7 +375,7 @@ def _columns_of(meta: pd.DataFrame | pd.Series[Any]) -> Any:
 
 
 def _base_of(collection: Any) -> tuple[Any, list[Hashable]]:
-    """The expression below column selections, and the columns selected."""
+    """Find the expression below column selections, and the columns selected."""
     expr = getattr(collection, "expr", None)
     if isinstance(collection, Delayed) or expr is None:
         return collection, []
@@ -399,9 +399,7 @@ def _target_frame(where: str, y: Any) -> dd.DataFrame | dd.Series:
     return frame
 
 
-def _join_pairs(
-    where: str, X: Any, y: Any, sample_weight: Any, named: bool
-) -> Table:
+def _join_pairs(where: str, X: Any, y: Any, sample_weight: Any, named: bool) -> Table:
     others = [other for other in (y, sample_weight) if other is not None]
     for other in others:
         if other.npartitions != X.npartitions:
@@ -411,7 +409,7 @@ def _join_pairs(
                 f"{X.npartitions} and {other.npartitions}",
                 'pass the column name instead, fit(X, y="label")',
             )
-    metas = [None if other is None else other._meta for other in (y, sample_weight)]
+    target, weight = (None if o is None else o._meta for o in (y, sample_weight))
     if not others:
         return Table(X, X._meta, named=named)
     joint = dd.map_partitions(
@@ -423,7 +421,7 @@ def _join_pairs(
         meta=pd.DataFrame({"triple": pd.Series([], dtype=object)}),
         enforce_metadata=False,
     )
-    return Table(joint, X._meta, *metas, y, paired=True, named=named)
+    return Table(joint, X._meta, target, weight, y, paired=True, named=named)
 
 
 def _pair(
@@ -450,7 +448,7 @@ def _pair(
 
 
 def text_columns(table: Table) -> Sequence[Hashable]:
-    """The feature columns that hold text and are not categorical."""
+    """List the feature columns that hold text and are not categorical."""
     if not isinstance(table.features, pd.DataFrame):
         return []
     return [
@@ -461,5 +459,5 @@ def text_columns(table: Table) -> Sequence[Hashable]:
 
 
 def label_names(where: str, frame: dd.DataFrame, label: Any) -> list[Hashable]:
-    """The columns of a frame that a label names; none if it is a column itself."""
+    """List the columns of a frame that a label names, if it names any."""
     return _as_names(label, frame.columns, where) or []

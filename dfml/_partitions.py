@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextvars
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cloudpickle
 import dask
@@ -24,6 +23,9 @@ from dask.system import CPU_COUNT
 from sklearn import config_context, get_config
 
 from dfml.exceptions import PartitionMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
 
 __all__ = ["Partitions", "Turn"]
 
@@ -101,7 +103,7 @@ class Partitions:
         then: Callable[[Any, Turn], Any] | None = None,
         *,
         ahead: int | None = None,
-    ) -> Iterator[tuple[Turn, Any]]:
+    ) -> Generator[tuple[Turn, Any]]:
         """Load partitions in order, at most ``ahead`` before the one in use.
 
         Parameters
@@ -141,7 +143,7 @@ class Partitions:
         """Apply a function to every partition in parallel and gather the results."""
         return [result for _, result in self.stream(then=function)]
 
-    def first(self, then: Callable[[Any, Turn], Any]) -> Iterator[tuple[Turn, Any]]:
+    def first(self, then: Callable[[Any, Turn], Any]) -> Generator[tuple[Turn, Any]]:
         """Load partitions one by one, from the first on, without look-ahead."""
         return self.stream(then=then, ahead=0)
 
@@ -165,6 +167,24 @@ def _divide(
 
     Returns the tasks that each partition owns, and the shared tasks it reads.
     """
+    owner, dependencies = _owners(graph, keys)
+    owned: list[list[Any]] = [[] for _ in keys]
+    needed: list[set[Any]] = [set() for _ in keys]
+    for task, number in owner.items():
+        if number != _SHARED:
+            owned[number].append(task)
+            parents = dependencies[task]
+            needed[number].update(p for p in parents if owner[p] == _SHARED)
+    for number, key in enumerate(keys):
+        if owner[key] == _SHARED:
+            needed[number].add(key)
+    return owned, needed
+
+
+def _owners(
+    graph: dict[Any, Any], keys: list[Any]
+) -> tuple[dict[Any, int], dict[Any, set[Any]]]:
+    """Walk up from each partition; what a second one reaches is shared."""
     owner: dict[Any, int] = {}
     dependencies: dict[Any, set[Any]] = {}
     for number, key in enumerate(keys):
@@ -172,25 +192,13 @@ def _divide(
         while pending:
             task = pending.pop()
             seen = owner.get(task)
-            if seen == number or seen == _SHARED:
+            if seen in (number, _SHARED):
                 continue
             owner[task] = number if seen is None else _SHARED
             if task not in dependencies:
                 dependencies[task] = get_dependencies(graph, task)
             pending.extend(dependencies[task])
-    owned: list[list[Any]] = [[] for _ in keys]
-    needed: list[set[Any]] = [set() for _ in keys]
-    for task, number in owner.items():
-        if number == _SHARED:
-            continue
-        owned[number].append(task)
-        needed[number].update(
-            parent for parent in dependencies[task] if owner[parent] == _SHARED
-        )
-    for number, key in enumerate(keys):
-        if owner[key] == _SHARED:
-            needed[number].add(key)
-    return owned, needed
+    return owner, dependencies
 
 
 def _result(turn: Turn, future: Any, total: int) -> tuple[Turn, Any]:
@@ -285,9 +293,7 @@ class _ProcessLoader(_SynchronousLoader):
         )
 
     def submit(self, graph: dict[Any, Any], key: Any, turn: Turn) -> Any:
-        return self._pool.submit(
-            _load_received, cloudpickle.dumps((graph, key)), turn
-        )
+        return self._pool.submit(_load_received, cloudpickle.dumps((graph, key)), turn)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

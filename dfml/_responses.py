@@ -66,7 +66,7 @@ def _width(result: Any) -> int:
     return int(result.shape[1]) if len(result.shape) > 1 else 1
 
 
-def _predictions(estimator: Any, result: Any, targets: Sequence[Hashable]) -> list[str]:
+def _predictions(_: Any, result: Any, targets: Sequence[Hashable]) -> list[str]:
     if len(result.shape) == 1:
         return ["prediction"]
     known = len(targets) == _width(result)
@@ -79,20 +79,23 @@ def _per_class(prefix: str) -> Callable[[Any, Any, Sequence[Hashable]], list[str
         if isinstance(result, list):  # one array a target
             names = targets if len(targets) == len(result) else range(len(result))
             of_each = zip(names, classes or [], strict=True)
-            return [f"{prefix}_{name}_{c}" for name, several in of_each for c in several]
+            return [
+                f"{prefix}_{name}_{c}" for name, several in of_each for c in several
+            ]
         if len(result.shape) == 1:
             return [prefix]
         known = classes is not None and len(classes) == _width(result)
-        return [f"{prefix}_{c}" for c in (classes if known else range(_width(result)))]
+        labels: Any = classes if known else range(_width(result))
+        return [f"{prefix}_{label}" for label in labels]
 
     return columns
 
 
 def _single(name: str) -> Callable[[Any, Any, Sequence[Hashable]], list[str]]:
-    return lambda estimator, result, targets: [name]
+    return lambda *_: [name]
 
 
-def _transformed(estimator: Any, result: Any, targets: Sequence[Hashable]) -> list[str]:
+def _transformed(estimator: Any, result: Any, _: Sequence[Hashable]) -> list[str]:
     try:
         return [str(name) for name in estimator.get_feature_names_out()]
     except (AttributeError, ValueError):
@@ -102,7 +105,7 @@ def _transformed(estimator: Any, result: Any, targets: Sequence[Hashable]) -> li
         return [f"transform_{i}" for i in range(_width(result))]
 
 
-def _restored(estimator: Any, result: Any, targets: Sequence[Hashable]) -> list[str]:
+def _restored(estimator: Any, result: Any, _: Sequence[Hashable]) -> list[str]:
     names = getattr(estimator, "feature_names_in_", range(_width(result)))
     return [str(n) for n in names] if len(names) == _width(result) else ["inverse"]
 

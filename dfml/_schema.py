@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,6 @@ from dfml.exceptions import ColumnMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
-
-    from typing_extensions import Self
 
 __all__ = ["Contract", "OutputSchema", "array_dtype", "check_names", "kind_of"]
 
@@ -168,7 +166,7 @@ class Contract:
         ColumnMismatchError
             If columns are missing or of another kind.
         """
-        check_names(where, meta.columns)
+        check_names(where, list(meta.columns))
         if not self.named:
             return self._by_position(where, meta)
         missing = [name for name in self.names if name not in meta.columns]
@@ -204,10 +202,11 @@ class Contract:
     def _check_kinds(self, where: str, meta: pd.DataFrame) -> None:
         if self.kinds is None:
             return
+        dtypes = dict(meta.dtypes.items())
         wrong = [
-            f"{name!r} is {meta.dtypes[name]}, was a {kind}"
+            f"{name!r} is {dtypes[name]}, was a {kind}"
             for name, kind in zip(self.names, self.kinds, strict=True)
-            if kind_of(meta.dtypes[name]) != kind
+            if kind_of(dtypes[name]) != kind
         ]
         if wrong:
             raise ColumnMismatchError.expecting(
@@ -261,7 +260,7 @@ class OutputSchema:
         """
         empty = index[:0]
         columns = {
-            name: pd.Series([], dtype=dtype, index=empty)  # type: ignore[call-overload]
+            name: pd.Series([], dtype=dtype, index=empty)
             for name, dtype in zip(self.names, self.dtypes, strict=True)
         }
         if self.is_series:
@@ -269,5 +268,5 @@ class OutputSchema:
         return pd.DataFrame(columns, index=empty)
 
     def renamed(self, names: Sequence[str]) -> OutputSchema:
-        """The same schema under other names."""
+        """Put other names to the same schema."""
         return OutputSchema(tuple(names), self.dtypes, self.is_series)

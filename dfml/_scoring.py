@@ -132,7 +132,7 @@ class _Measure:
     packer: _frames.Packer
     config: dict[str, Any]
 
-    def __call__(self, loaded: Any, turn: Turn) -> Any:
+    def __call__(self, loaded: Any, _: Turn) -> Any:
         block = self.packer(loaded)
         return self.measure.state(self, block) if len(block) else None
 
@@ -195,9 +195,11 @@ class _Own:
     averaged: bool
 
     def state(self, at: _Measure, block: Block) -> tuple[float, float]:
-        options = {} if block.sample_weight is None else {
-            "sample_weight": block.sample_weight
-        }
+        options = (
+            {}
+            if block.sample_weight is None
+            else {"sample_weight": block.sample_weight}
+        )
         score = at.estimator.score(block.X, block.y, **options)
         return float(score) * (len(block) if self.averaged else 1), len(block)
 
@@ -261,7 +263,7 @@ class _Answered:
     def __init__(self, estimator: Any, response: str, answer: Any) -> None:
         self._estimator = estimator
 
-        def answered(X: Any, **params: Any) -> Any:
+        def answered(_: Any) -> Any:
             return answer
 
         # scikit-learn finds the response method, then looks at its name.
@@ -269,7 +271,7 @@ class _Answered:
         setattr(self, response, answered)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name.startswith("predict"):
+        if name.startswith(("__", "predict")):
             raise AttributeError(name)
         return getattr(self._estimator, name)
 

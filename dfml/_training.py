@@ -81,7 +81,7 @@ class Prepare:
 
 
 def shuffled_rows(seed: int, turn: Turn, n_rows: int) -> Any:
-    """The permutation of a partition's rows in one epoch."""
+    """Permute the rows of a partition, anew in each epoch."""
     generator = np.random.default_rng([seed, turn.epoch, turn.number])
     return generator.permutation(n_rows)
 
@@ -212,7 +212,7 @@ class _Distinct:
 
     packer: Packer | None
 
-    def __call__(self, loaded: Any, turn: Turn) -> list[tuple[Any, int]]:
+    def __call__(self, loaded: Any, _: Turn) -> list[tuple[Any, int]]:
         y = loaded if self.packer is None else self.packer.split(loaded)[1]
         columns = [y[c] for c in y.columns] if isinstance(y, pd.DataFrame) else [y]
         return [
@@ -249,9 +249,8 @@ def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
         found = partitions.map(_Distinct(table.packer()))
     else:
         found = Partitions(table.labels).map(_Distinct(None))
-    metas = table.target if isinstance(table.target, pd.DataFrame) else [table.target]
-    several = isinstance(metas, pd.DataFrame)
-    names: Sequence[Any] = list(metas.columns) if several else [table.target.name]
+    several = isinstance(table.target, pd.DataFrame)
+    names: Sequence[Any] = table.target.columns if several else [table.target.name]
     classes = [
         _merge_classes(where, name, [part[i] for part in found])
         for i, name in enumerate(names)

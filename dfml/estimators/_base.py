@@ -135,7 +135,9 @@ class LazyEstimatorMixin(PartitionwiseMixin):
         """
         return self._fit_and_answer("predict", X, y, fit_params)
 
-    def _learn_outputs(self, features: Any, target: Any, named: bool, rows: Any) -> None:
+    def _learn_outputs(
+        self, features: Any, target: Any, named: bool, rows: Any
+    ) -> None:
         """Keep the contract and the schemas of the responses, after a fit."""
         is_table = isinstance(features, pd.DataFrame)
         self._contract = (
@@ -198,4 +200,3 @@ class MetaEstimator(LazyEstimatorMixin, MetaEstimatorMixin, BaseEstimator):
             raise InputTypeError.expecting(
                 where, "in-memory data", _frames.describe(X), hint
             )
-

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-
 from sklearn.utils.validation import _num_samples
 
 from dfml import _frames
@@ -196,7 +195,9 @@ def fit_on_sample(
 def _check_classes(where: str, y: Any, partition: int | None, classes: Any) -> None:
     found = np.unique(y)
     place = "the sample" if partition is None else f"partition {partition}"
-    hint = 'draw over all partitions, dfml.IID(estimator, sample="random") or sample=0.1'
+    hint = (
+        'draw over all partitions, dfml.IID(estimator, sample="random") or sample=0.1'
+    )
     missing = [] if classes is None else sorted(set(classes) - set(found.tolist()))
     if missing:
         raise LabelError.expecting(

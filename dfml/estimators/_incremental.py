@@ -244,10 +244,10 @@ class Incremental(MetaEstimator):
             if training.n_partitions_seen > before:
                 self._keep(training)
                 self._learn(table, training)
+                total = before + len(partitions) * epochs
                 interrupt.add_note(
-                    f"dfml: estimator_ holds the model after "
-                    f"{training.n_partitions_seen} of {before + len(partitions) * epochs}"
-                    f" partitions."
+                    "dfml: estimator_ holds the model after "
+                    f"{training.n_partitions_seen} of {total} partitions."
                 )
             raise
         self._keep(training)
@@ -256,7 +256,9 @@ class Incremental(MetaEstimator):
     def _wants_classes(self, model: Any, table: _frames.Table) -> bool:
         """Classes are looked for at the first step of a classifier that takes them."""
         first = not hasattr(model, "classes_")
-        return first and table.target is not None and takes(model.partial_fit, "classes")
+        return (
+            first and table.target is not None and takes(model.partial_fit, "classes")
+        )
 
     def _draw_seed(self) -> int | None:
         if not self.shuffle:
@@ -293,7 +295,7 @@ def _train_in_memory(
     if weight is not None:
         options["sample_weight"] = weight
     if training.classes is None and not hasattr(model, "classes_"):
-        training.classes = _classes_in_memory(model, X, y)
+        training.classes = _classes_in_memory(model, y)
     if training.classes is not None:
         options["classes"] = training.classes
     for epoch in range(epochs):
@@ -312,7 +314,7 @@ def _take(values: Any, rows: Any) -> Any:
     return None if values is None else _safe_indexing(values, rows)
 
 
-def _classes_in_memory(model: Any, X: Any, y: Any) -> Any:
+def _classes_in_memory(model: Any, y: Any) -> Any:
     if not (is_classifier(model) and takes(model.partial_fit, "classes")):
         return None
     if y is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def _no_rows(where: str) -> EmptyTableError:
 class _Pack:
     packer: Packer
 
-    def __call__(self, loaded: Any, turn: Turn) -> Block:
+    def __call__(self, loaded: Any, _: Turn) -> Block:
         return self.packer(loaded)
 
 
@@ -95,7 +96,7 @@ class _Pack:
 class _Count:
     packer: Packer
 
-    def __call__(self, loaded: Any, turn: Turn) -> int:
+    def __call__(self, loaded: Any, _: Turn) -> int:
         return len(self.packer.split(loaded)[0])
 
 
@@ -127,7 +128,7 @@ def _draw_rows(
     starts = np.concatenate([[0], np.cumsum(lengths)])
     rows = {
         number: drawn[(drawn >= low) & (drawn < high)] - low
-        for number, (low, high) in enumerate(zip(starts, starts[1:], strict=False))
+        for number, (low, high) in enumerate(pairwise(starts))
     }
     turns = [Turn(number) for number, taken in rows.items() if len(taken)]
     blocks = [block for _, block in partitions.stream(turns, _Take(packer, rows))]
@@ -137,10 +138,9 @@ def _draw_rows(
 
 def _concatenate(blocks: list[Block]) -> Block:
     first = blocks[0]
-    is_array = isinstance(first.X, np.ndarray)
-    X = np.concatenate if is_array else pd.concat
+    parts = [block.X for block in blocks]
     return Block(
-        X([block.X for block in blocks]),
+        np.concatenate(parts) if isinstance(first.X, np.ndarray) else pd.concat(parts),
         None if first.y is None else np.concatenate([b.y for b in blocks]),
         None
         if first.sample_weight is None

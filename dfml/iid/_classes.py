@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FirstPartitionMixin", "iid_namespace", "make_class"]
 
-_NOTE = """
-
-    Notes
-    -----
-    This is scikit-learn's class with one difference: a lazy table (dask DataFrame or
-    Array, DuckDB relation) is fitted on its first partition that has rows, which takes
-    for granted that partitions are independent and identically distributed. ``y`` and
-    ``sample_weight`` may be names of columns. ``partition_`` is the number of that
-    partition. Response methods answer lazy tables lazily, partition by partition.
+_PARAGRAPH = """\
+This is scikit-learn's class with one difference: a lazy table (dask DataFrame or Array,
+DuckDB relation) is fitted on its first partition that has rows, which takes for granted
+that partitions are independent and identically distributed. ``y`` and
+``sample_weight`` may be names of columns. ``partition_`` is the number of that
+partition. Response methods answer lazy tables lazily, partition by partition.
 """
 
 
@@ -51,7 +48,7 @@ class FirstPartitionMixin(LazyEstimatorMixin):
 
         Bound methods of ``super()`` cannot be shipped: they pickle to the override.
         """
-        twin = self._parent.__new__(self._parent)
+        twin = object.__new__(self._parent)
         twin.__dict__.update(self.__dict__)
         return twin
 
@@ -108,9 +105,8 @@ def _make_fit(parent: type[Any]) -> Callable[..., Any]:
         X, y, weight = _frames.split_columns(
             where, given[_X(given)], labels.get(_y(given)), labels.get(_WEIGHT)
         )
-        given.update({_X(given): X})
-        given.update(zip(labels, (v for v in (y, weight) if v is not None)))
-        return parent.fit(self, **given)
+        resolved = {_X(given): X, _y(given): y, _WEIGHT: weight}
+        return parent.fit(self, **{k: resolved.get(k, v) for k, v in given.items()})
 
     return fit
 
@@ -138,6 +134,12 @@ def _make_partial_fit(parent: type[Any]) -> Callable[..., Any]:
     return partial_fit
 
 
+def _documented(parent: type[Any]) -> str:
+    """Put one paragraph more after the summary of the parent's docstring."""
+    summary, _, rest = inspect.cleandoc(parent.__doc__ or "").partition("\n\n")
+    return f"{summary}\n\n{_PARAGRAPH}\n{rest}"
+
+
 @functools.cache
 def make_class(parent: type[Any], module: str) -> type[Any]:
     """Subclass a scikit-learn class so that it takes lazy tables.
@@ -157,7 +159,7 @@ def make_class(parent: type[Any], module: str) -> type[Any]:
     namespace: dict[str, Any] = {
         "__module__": module,
         "__qualname__": parent.__name__,
-        "__doc__": inspect.cleandoc(parent.__doc__ or "") + inspect.cleandoc(_NOTE),
+        "__doc__": _documented(parent),
         "_parent": parent,
         "fit": _make_fit(parent),
     }
@@ -183,6 +185,10 @@ def _has_response(candidate: Any) -> bool:
     )
 
 
+def _all_order(name: str) -> tuple[bool, str]:
+    return not name.isupper(), name
+
+
 def iid_namespace(
     parent: str, own: str
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
@@ -204,7 +210,9 @@ def iid_namespace(
     mirrored = importlib.import_module(parent)
     exported = getattr(mirrored, "__all__", None) or dir(mirrored)
     # vars() and not getattr(): experimental estimators refuse to be looked at.
-    names = sorted(n for n in exported if _has_response(vars(mirrored).get(n)))
+    names = sorted(
+        (n for n in exported if _has_response(vars(mirrored).get(n))), key=_all_order
+    )
 
     def module_getattr(name: str) -> Any:
         if not _has_response(vars(mirrored).get(name)):

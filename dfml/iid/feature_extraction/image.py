@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from dfml.iid._classes import iid_namespace
 
-__getattr__, __dir__, __all__ = iid_namespace("sklearn.feature_extraction.image", __name__)
+__getattr__, __dir__, __all__ = iid_namespace(
+    "sklearn.feature_extraction.image", __name__
+)
