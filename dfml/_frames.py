@@ -302,6 +302,8 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
     _check_same_kind(where, X, y, sample_weight)
     named = not is_array(X)
     X, y, sample_weight = _same_chunks(X, y, sample_weight)
+    if isinstance(y, dd.DataFrame) and len(y.columns) == 1:
+        y = y[y.columns[0]]
     frame = as_frame(where, X)
     if isinstance(frame, dd.DataFrame):
         check_names(where, list(frame.columns))
@@ -311,7 +313,7 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
         y, sample_weight = (
             _select(where, frame, label) for label in (y, sample_weight)
         )
-    y = None if y is None else _target_frame(where, y)
+    y = None if y is None else as_frame(where, y)
     sample_weight = None if sample_weight is None else as_frame(where, sample_weight)
     return _join_pairs(where, frame, y, sample_weight, named)
 
@@ -390,13 +392,6 @@ def _select(where: str, frame: dd.DataFrame, label: Any) -> Any:
     if names is None:
         return label
     return frame[names[0] if len(names) == 1 else names]
-
-
-def _target_frame(where: str, y: Any) -> dd.DataFrame | dd.Series:
-    frame = as_frame(where, y)
-    if isinstance(frame, dd.DataFrame) and len(frame.columns) == 1:
-        return frame[frame.columns[0]]
-    return frame
 
 
 def _join_pairs(where: str, X: Any, y: Any, sample_weight: Any, named: bool) -> Table:

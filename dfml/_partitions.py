@@ -18,6 +18,7 @@ import cloudpickle
 import dask
 from dask.base import get_scheduler, named_schedulers
 from dask.core import flatten, get_dependencies
+from dask.dataframe.dask_expr._shuffle import DiskShuffle
 from dask.optimization import cull
 from dask.system import CPU_COUNT
 from sklearn import config_context, get_config
@@ -68,6 +69,12 @@ class Partitions:
         It is lowered now, once; work that several partitions share (a shuffle, a
         merge) is computed at the first load and kept until the object is closed.
 
+    Attributes
+    ----------
+    order_is_fixed : bool
+        False if dask's disk shuffle is upstream: it gives the rows of a partition in
+        another order on each run.
+
     Notes
     -----
     The scheduler is the one that dask would use: a ``distributed`` client in the
@@ -77,6 +84,7 @@ class Partitions:
     def __init__(self, collection: Any) -> None:
         with dask.config.set({"optimization.tune.active": False}):
             lowered = collection.optimize()
+        self.order_is_fixed = not any(lowered.expr.find_operations(DiskShuffle))
         self._graph = dict(lowered.__dask_graph__())
         self._keys = list(flatten(lowered.__dask_keys__()))
         if len(self._keys) != collection.npartitions:

@@ -7,7 +7,7 @@ in-memory input it is the estimator's own; on lazy input it maps over partitions
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -304,6 +304,8 @@ def respond(
     responder = make_responder(
         owner, where, name, frame._meta, meta=meta, named=named, params=params
     )
+    if not named:
+        responder = replace(responder, schema=responder.schema.for_arrays())
     result = dd.map_partitions(
         _answer_partition,
         frame if responder.columns is None else frame[responder.columns],

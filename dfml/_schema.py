@@ -113,6 +113,10 @@ def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
     return np.dtype("float32" if is_float32 else "float64")
 
 
+def _is_numpy(dtype: str) -> bool:
+    return isinstance(pd.api.types.pandas_dtype(dtype), np.dtype)
+
+
 @dataclass(frozen=True)
 class Contract:
     """Names and kinds of the feature columns, in the order of ``fit``.
@@ -266,6 +270,11 @@ class OutputSchema:
         if self.is_series:
             return columns[self.names[0]].rename(self.names[0])
         return pd.DataFrame(columns, index=empty)
+
+    def for_arrays(self) -> OutputSchema:
+        """Replace pandas dtypes of text, which arrays do not have, by object."""
+        dtypes = (np_name if _is_numpy(np_name) else "object" for np_name in self.dtypes)
+        return OutputSchema(self.names, tuple(dtypes), self.is_series)
 
     def renamed(self, names: Sequence[str]) -> OutputSchema:
         """Put other names to the same schema."""

@@ -7,6 +7,7 @@ after another on one thread of this process, so each counts exactly once.
 from __future__ import annotations
 
 import inspect
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ import pandas as pd
 from sklearn import config_context, get_config
 from sklearn.utils.multiclass import check_classification_targets
 
+from dfml._arrays import pack_labels
 from dfml._partitions import Partitions, Turn
-from dfml.exceptions import EmptyTableError, LabelError
+from dfml.exceptions import DfmlWarning, EmptyTableError, LabelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +32,11 @@ __all__ = ["Plan", "Training", "find_classes", "takes"]
 
 #: More distinct labels than this are taken for a mistake, unless they are integers.
 MAX_CLASSES = 10_000
+
+_DISK_SHUFFLE = """\
+{where}: dask shuffles this table on disk, which puts the rows of a partition in \
+another order on each run, so that another run gives another model. Hint: \
+dask.config.set({{"dataframe.shuffle.method": "tasks"}}) fixes the order."""
 
 
 def takes(method: Any, parameter: str) -> bool:
@@ -133,6 +140,8 @@ class Training:
         KeyboardInterrupt
             On Ctrl-C, after the running step has ended: the model is whole.
         """
+        if not partitions.order_is_fixed:
+            warnings.warn(_DISK_SHUFFLE.format(where=where), DfmlWarning, stacklevel=5)
         prepare = Prepare(packer, plan.seed)
         blocks = partitions.stream(plan.turns(), prepare, ahead=ahead)
         # Steps run off the main thread, where Ctrl-C cannot cut them in half:
@@ -210,15 +219,23 @@ def check_labels(y: Any, classes: Any) -> None:
 class _Distinct:
     """The distinct labels of a partition and the number of missing ones."""
 
-    packer: Packer | None
+    packer: Packer
+    is_label: bool
 
     def __call__(self, loaded: Any, _: Turn) -> list[tuple[Any, int]]:
-        y = loaded if self.packer is None else self.packer.split(loaded)[1]
-        columns = [y[c] for c in y.columns] if isinstance(y, pd.DataFrame) else [y]
+        y = loaded if self.is_label else self.packer.split(loaded)[1]
+        columns, metas = _columns(y), _columns(self.packer.target)
         return [
-            (np.asarray(column.dropna().unique()), int(column.isna().sum()))
-            for column in columns
+            (
+                pack_labels(pd.Series(column.dropna().unique()), meta),
+                int(column.isna().sum()),
+            )
+            for column, meta in zip(columns, metas, strict=True)
         ]
+
+
+def _columns(y: Any) -> list[Any]:
+    return [y[c] for c in y.columns] if isinstance(y, pd.DataFrame) else [y]
 
 
 def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
@@ -246,9 +263,10 @@ def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
         10,000 and they are not integers.
     """
     if partitions.shares_work:
-        found = partitions.map(_Distinct(table.packer()))
+        found = partitions.map(_Distinct(table.packer(), is_label=False))
     else:
-        found = Partitions(table.labels).map(_Distinct(None))
+        labels = Partitions(table.labels)
+        found = labels.map(_Distinct(table.packer(), is_label=True))
     several = isinstance(table.target, pd.DataFrame)
     names: Sequence[Any] = table.target.columns if several else [table.target.name]
     classes = [
