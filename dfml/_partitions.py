@@ -84,7 +84,8 @@ class Partitions:
     def __init__(self, collection: Any) -> None:
         with dask.config.set({"optimization.tune.active": False}):
             lowered = collection.optimize()
-        self.order_is_fixed = not any(lowered.expr.find_operations(DiskShuffle))
+        shuffles = lowered.expr.find_operations(DiskShuffle)
+        self.order_is_fixed = next(iter(shuffles), None) is None
         self._graph = dict(lowered.__dask_graph__())
         self._keys = list(flatten(lowered.__dask_keys__()))
         if len(self._keys) != collection.npartitions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
 import dask.dataframe as dd
@@ -246,8 +246,7 @@ def make_responder(
     columns = _feature_columns(owner, where, name, frame_meta)
     features = frame_meta if columns is None else frame_meta[columns]
     params = how.get("params") or {}
-    contract = owner._contract
-    named = how.get("named", True) and (contract is None or contract.named)
+    named = how.get("named", True) and knows_names(owner._response_estimator)
     return Responder(
         estimator=owner._response_estimator,
         name=name,
@@ -329,7 +328,7 @@ def _feature_columns(
     """Take the columns of the contract, or complain before any task runs."""
     if name == "inverse_transform" or not isinstance(meta, pd.DataFrame):
         return None
-    contract = owner._contract or _contract_of(owner._response_estimator)
+    contract = contract_of(owner)
     if contract is not None:
         return contract.check(where, meta)
     expected = getattr(owner._response_estimator, "n_features_in_", None)
@@ -343,8 +342,20 @@ def _feature_columns(
     return None
 
 
-def _contract_of(estimator: Any) -> Contract | None:
-    names = getattr(estimator, "feature_names_in_", None)
+def knows_names(estimator: Any) -> bool:
+    """Tell whether an estimator was fitted with feature names; frames then keep them.
+
+    One that was fitted on arrays would warn about names in every partition.
+    """
+    has_names = hasattr(estimator, "feature_names_in_")
+    return has_names or not hasattr(estimator, "n_features_in_")
+
+
+def contract_of(owner: Any) -> Contract | None:
+    """Get what ``fit`` has learnt, or the names that a model fitted elsewhere has."""
+    if owner._contract is not None:
+        return cast("Contract", owner._contract)
+    names = getattr(owner._response_estimator, "feature_names_in_", None)
     return None if names is None else Contract(tuple(str(name) for name in names))
 
 
@@ -386,8 +397,8 @@ def _schema_from_probe(
     if dtype is None:
         return None
     ones = np.ones((2, len(meta.columns)), dtype=dtype)
-    named = hasattr(estimator, "feature_names_in_")
-    rows = pd.DataFrame(ones, columns=meta.columns) if named else ones
+    names = knows_names(estimator)
+    rows = pd.DataFrame(ones, columns=meta.columns) if names else ones
     return probe(estimator, name, rows, targets, params)
 
 
@@ -440,6 +451,10 @@ def _schema_from_attributes(estimator: Any, name: str) -> OutputSchema | None:
             prefix = name.removeprefix("predict_").replace("proba", "probability")
             names = tuple(f"{prefix}_{c}" for c in classes)
             return OutputSchema(names, ("float64",) * len(names), is_series=False)
+        if name == "decision_function":
+            several = len(classes) > 2
+            names = tuple(f"decision_{c}" for c in classes) if several else ("decision",)
+            return OutputSchema(names, ("float64",) * len(names), not several)
     if name == "transform" and hasattr(estimator, "get_feature_names_out"):
         names = tuple(str(n) for n in estimator.get_feature_names_out())
         return OutputSchema(names, ("float64",) * len(names), is_series=False)

@@ -273,8 +273,8 @@ class OutputSchema:
 
     def for_arrays(self) -> OutputSchema:
         """Replace pandas dtypes of text, which arrays do not have, by object."""
-        dtypes = (np_name if _is_numpy(np_name) else "object" for np_name in self.dtypes)
-        return OutputSchema(self.names, tuple(dtypes), self.is_series)
+        dtypes = tuple(t if _is_numpy(t) else "object" for t in self.dtypes)
+        return OutputSchema(self.names, dtypes, self.is_series)
 
     def renamed(self, names: Sequence[str]) -> OutputSchema:
         """Put other names to the same schema."""

@@ -7,7 +7,8 @@ labels of all rows, gathered, but never the features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import dask.dataframe as dd
@@ -19,7 +20,7 @@ from sklearn.utils import get_tags
 
 from dfml import _frames
 from dfml._partitions import Partitions, Turn
-from dfml._responses import PartitionwiseMixin, call
+from dfml._responses import PartitionwiseMixin, call, contract_of, knows_names
 from dfml.exceptions import EmptyTableError, EstimatorTypeError
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ def score_lazily(
         measure: Any = _Gather(resolve_scorer(where, scoring), estimator)
     else:
         measure = _default_measure(where, estimator)
-    task = _Measure(estimator, measure, table.packer(), get_config())
+    packer = table.packer()
+    packer = replace(packer, named=packer.named and knows_names(estimator))
+    task = _Measure(estimator, measure, packer, get_config())
     states = [s for s in Partitions(table.joint).map(task) if s is not None]
     if not states:
         raise EmptyTableError.expecting(
@@ -107,19 +110,15 @@ def _table(
     owner: PartitionwiseMixin, where: str, X: Any, y: Any, sample_weight: Any
 ) -> _frames.Table:
     """Join only the columns that are needed, the features in the order of fit."""
-    contract = owner._contract
+    contract = contract_of(owner)
     if y is None and contract is not None and contract.target is not None:
         targets = contract.targets
         y = targets[0] if len(targets) == 1 else list(targets)
     frame = _frames.as_frame(where, X) if _frames.is_relation(X) else X
     if contract is not None and isinstance(frame, dd.DataFrame):
         features = contract.check(where, frame._meta)
-        labels = [
-            name
-            for label in (y, sample_weight)
-            for name in _frames.label_names(where, frame, label)
-        ]
-        frame = frame[features + [name for name in labels if name not in features]]
+        labels = (_frames.label_names(where, frame, k) for k in (y, sample_weight))
+        frame = frame[list(dict.fromkeys([*features, *chain.from_iterable(labels)]))]
     return _frames.join(where, frame, y, sample_weight)
 
 

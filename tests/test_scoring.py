@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.preprocessing import StandardScaler
+
+from dfml import Incremental, ParallelPostFit
+from dfml.exceptions import ColumnMismatchError, EmptyTableError, EstimatorTypeError
+from tests.conftest import FEATURES
+
+
+@pytest.fixture
+def clf(frame):
+    inner = SGDClassifier(loss="log_loss", random_state=0)
+    return Incremental(inner).fit(frame[[*FEATURES, "late"]], "late")
+
+
+def test_the_target_was_learnt(clf, frame, table):
+    expected = clf.estimator_.score(table[FEATURES], table["late"])
+    assert clf.score(frame) == expected
+    assert clf.score(frame, "late") == expected
+    assert clf.score(frame[FEATURES], frame["late"]) == expected
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    ["roc_auc", "neg_log_loss", "f1_macro", "balanced_accuracy", "average_precision"],
+)
+def test_any_scorer(clf, frame, table, scoring):
+    table["late"] = table["late"] == "yes"
+    frame = frame.assign(late=frame["late"] == "yes")
+    inner = SGDClassifier(loss="log_loss", random_state=0)
+    clf = Incremental(inner, scoring=scoring).fit(frame[[*FEATURES, "late"]], "late")
+    expected = get_scorer(scoring)(clf.estimator_, table[FEATURES], table["late"])
+    assert clf.score(frame) == pytest.approx(expected, rel=1e-12)
+    assert clf.score(table[FEATURES], table["late"]) == pytest.approx(expected)
+
+
+def test_a_scorer_with_weights(clf, frame, table):
+    clf.set_params(scoring=make_scorer(accuracy_score))
+    expected = accuracy_score(
+        table["late"], clf.predict(table[FEATURES]), sample_weight=table["weight"]
+    )
+    assert clf.score(frame, sample_weight="weight") == pytest.approx(expected)
+
+
+def test_a_metric_function_is_refused(clf, frame):
+    clf.set_params(scoring=accuracy_score)
+    with pytest.raises(EstimatorTypeError, match="make_scorer"):
+        clf.score(frame)
+
+
+def test_r2_is_stable_for_a_large_mean(frame, table):
+    shifted = table.assign(amount=table["amount"] + 1e8)
+    model = Ridge().fit(shifted[FEATURES], shifted["amount"])
+    lazily = ParallelPostFit(model).score(
+        frame.assign(amount=frame["amount"] + 1e8), "amount"
+    )
+    eagerly = model.score(shifted[FEATURES], shifted["amount"])
+    assert lazily == pytest.approx(eagerly, abs=1e-9)
+
+
+def test_r2_of_a_constant_target(frame, table):
+    frame, table = frame.assign(one=1.0), table.assign(one=1.0)
+    model = Ridge().fit(table[FEATURES], table["one"])
+    assert ParallelPostFit(model).score(frame, "one") == 1.0
+
+
+def test_no_score_where_the_estimator_has_none(frame):
+    scaler = Incremental(StandardScaler()).fit(frame[FEATURES])
+    with pytest.raises(AttributeError):
+        scaler.score(frame)
+
+
+def test_no_rows(clf, frame):
+    with pytest.raises(EmptyTableError):
+        clf.score(frame[frame["a"] > 1e9])
+
+
+def test_missing_column(clf, frame):
+    with pytest.raises(ColumnMismatchError, match=r"missing: \['b'\]"):
+        clf.score(frame[["a", "c", "late"]])
+
+
+def test_of_a_model_fitted_on_arrays(frame, table):
+    model = LogisticRegression().fit(table[FEATURES].to_numpy(), table["late"])
+    score = ParallelPostFit(model).score(frame[FEATURES], frame["late"])
+    assert score == model.score(table[FEATURES].to_numpy(), table["late"])
+    with pytest.raises(ColumnMismatchError, match="3 features"):
+        ParallelPostFit(model).predict(frame)
+    assert np.isfinite(score)
