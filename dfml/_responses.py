@@ -246,7 +246,7 @@ def make_responder(
     columns = _feature_columns(owner, where, name, frame_meta)
     features = frame_meta if columns is None else frame_meta[columns]
     params = how.get("params") or {}
-    named = how.get("named", True) and knows_names(owner._response_estimator)
+    named = how.get("named", True) and knows_names(owner)
     return Responder(
         estimator=owner._response_estimator,
         name=name,
@@ -342,11 +342,14 @@ def _feature_columns(
     return None
 
 
-def knows_names(estimator: Any) -> bool:
-    """Tell whether an estimator was fitted with feature names; frames then keep them.
+def knows_names(owner: Any) -> bool:
+    """Tell whether a model was fitted with feature names; frames then keep them.
 
     One that was fitted on arrays would warn about names in every partition.
     """
+    if owner._contract is not None:
+        return bool(owner._contract.named)
+    estimator = owner._response_estimator
     has_names = hasattr(estimator, "feature_names_in_")
     return has_names or not hasattr(estimator, "n_features_in_")
 
@@ -373,7 +376,7 @@ def _schema_for(
         return owner._schemas[name]
     targets = () if owner._contract is None else owner._contract.targets
     schema = _schema_from_probe(
-        owner._response_estimator, name, features, targets, params
+        owner, name, features, targets, params
     ) or _schema_from_attributes(owner._response_estimator, name)
     if schema is None:
         raise UnknownOutputError.expecting(
@@ -386,7 +389,7 @@ def _schema_for(
 
 
 def _schema_from_probe(
-    estimator: Any,
+    owner: Any,
     name: str,
     meta: Any,
     targets: Sequence[Hashable],
@@ -397,9 +400,8 @@ def _schema_from_probe(
     if dtype is None:
         return None
     ones = np.ones((2, len(meta.columns)), dtype=dtype)
-    names = knows_names(estimator)
-    rows = pd.DataFrame(ones, columns=meta.columns) if names else ones
-    return probe(estimator, name, rows, targets, params)
+    rows = pd.DataFrame(ones, columns=meta.columns) if knows_names(owner) else ones
+    return probe(owner._response_estimator, name, rows, targets, params)
 
 
 def probe(
@@ -453,7 +455,9 @@ def _schema_from_attributes(estimator: Any, name: str) -> OutputSchema | None:
             return OutputSchema(names, ("float64",) * len(names), is_series=False)
         if name == "decision_function":
             several = len(classes) > 2
-            names = tuple(f"decision_{c}" for c in classes) if several else ("decision",)
+            names = (
+                tuple(f"decision_{c}" for c in classes) if several else ("decision",)
+            )
             return OutputSchema(names, ("float64",) * len(names), not several)
     if name == "transform" and hasattr(estimator, "get_feature_names_out"):
         names = tuple(str(n) for n in estimator.get_feature_names_out())

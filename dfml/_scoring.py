@@ -96,7 +96,7 @@ def score_lazily(
     else:
         measure = _default_measure(where, estimator)
     packer = table.packer()
-    packer = replace(packer, named=packer.named and knows_names(estimator))
+    packer = replace(packer, named=packer.named and knows_names(owner))
     task = _Measure(estimator, measure, packer, get_config())
     states = [s for s in Partitions(table.joint).map(task) if s is not None]
     if not states:
