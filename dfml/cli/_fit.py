@@ -1,0 +1,242 @@
+"""``dfml fit``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import dfml
+from dfml._responses import PartitionwiseMixin
+from dfml.cli._command import output_options, print_json, print_table, split_names
+from dfml.cli._estimators import as_value, import_estimator, make_estimator, public_path
+from dfml.cli._rows import choose_columns, read_rows, source_options
+from dfml.cli._score import score_model
+from dfml.cli._status import Status
+from dfml.models import save_model
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+__all__ = ["fit"]
+
+EXAMPLES = """
+\b
+Examples:
+  dfml fit "SELECT * FROM flights WHERE month < 10" --database air.duckdb \\
+      --target late --estimator sklearn.linear_model.SGDClassifier \\
+      --param loss=log_loss --param alpha=1e-4 --output late.skops
+  dfml fit train.sql --target late --epochs 3 --shuffle --random-state 0 \\
+      --estimator sklearn.linear_model.SGDClassifier --output late.skops
+  dfml fit "lake/*.parquet" --target price --drop id,name --mode iid \\
+      --estimator sklearn.ensemble.HistGradientBoostingRegressor \\
+      --output price.skops
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@source_options
+@click.option("--target", required=True, metavar="COLUMN", help="What to predict.")
+@click.option(
+    "--estimator",
+    "cls",
+    required=True,
+    callback=import_estimator,
+    metavar="IMPORT.PATH",
+    help="Class of scikit-learn, or built like them.",
+)
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Parameter of the estimator: a Python literal, or text. Repeatable.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["incremental", "iid"]),
+    default="incremental",
+    show_default=True,
+    help="Train on all partitions with partial_fit, or fit on the first alone.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Passes over the rows, with --mode incremental.",
+)
+@click.option("--shuffle", is_flag=True, help="Permute rows and partitions each epoch.")
+@click.option(
+    "--classes",
+    callback=split_names,
+    metavar="A,B,...",
+    help="All classes; found if not given.",
+)
+@click.option("--sample-weight", metavar="COLUMN", help="Weights of the rows.")
+@click.option(
+    "--features",
+    callback=split_names,
+    metavar="A,B,...",
+    help="Train on these columns only.",
+)
+@click.option(
+    "--drop",
+    callback=split_names,
+    metavar="A,B,...",
+    default="",
+    help="Leave these columns out.",
+)
+@click.option("--random-state", type=int, metavar="SEED", help="Make it repeatable.")
+@click.option("--score", "scored", is_flag=True, help="Score the training rows too.")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Model file to write; an existing one is replaced.",
+)
+@output_options
+def fit(
+    source: str | None,
+    sql: str | None,
+    database: Path | None,
+    rows_per_partition: int | None,
+    target: str,
+    cls: type[BaseEstimator],
+    parameters: tuple[str, ...],
+    mode: str,
+    epochs: int,
+    shuffle: bool,
+    classes: list[str] | None,
+    sample_weight: str | None,
+    features: list[str] | None,
+    drop: list[str],
+    random_state: int | None,
+    scored: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Train a model on SOURCE and write it to a file.
+
+    SOURCE is SQL text, a .sql file, or Parquet: a file, a glob or a folder. The
+    features are all columns but the target and the weight.
+    """
+    check_output(output)
+    estimator = make_estimator(cls, parameters, random_state)
+    model = make_model(estimator, mode, epochs, shuffle, random_state)
+    options: dict[str, Any] = {}
+    if classes is not None:
+        options["classes"] = [as_value(name) for name in classes]
+    if sample_weight is not None:
+        options["sample_weight"] = sample_weight
+    labels = [target] if sample_weight is None else [target, sample_weight]
+    with Status("reading") as status:
+        begin = time.perf_counter()
+        frame = read_rows("dfml fit", source, sql, database, rows_per_partition)
+        frame = choose_columns("dfml fit", frame, features, drop, labels)
+        read = time.perf_counter()
+        status.say(f"training {cls.__name__} on {frame.npartitions} partitions")
+        model.fit(frame, y=target, **options)
+        trained = time.perf_counter()
+        status.say("scoring")
+        score = score_model(model, frame, target) if scored else None
+        save_model(model, output)
+    facts = {
+        "model": str(output),
+        "estimator": public_path(cls),
+        "mode": mode,
+        "target": target,
+        "features": [str(n) for n in frame.columns if n not in labels],
+        "classes": plain_classes(model),
+        "partitions": frame.npartitions,
+        **what_was_seen(model),
+        "read_seconds": round(read - begin, 3),
+        "fit_seconds": round(trained - read, 3),
+        "score": score,
+    }
+    (print_json if as_json else print_fit)(facts)
+
+
+def check_output(output: Path) -> None:
+    """Refuse, before any work, a place where no file can be written.
+
+    Raises
+    ------
+    click.UsageError
+        Naming the folder.
+    """
+    folder = output.parent
+    if not folder.is_dir():
+        raise click.UsageError(f"--output: there is no folder {str(folder)!r}.")
+    if not os.access(folder, os.W_OK):
+        raise click.UsageError(f"--output: nothing can be written to {str(folder)!r}.")
+
+
+def make_model(
+    estimator: BaseEstimator,
+    mode: str,
+    epochs: int,
+    shuffle: bool,
+    random_state: int | None,
+) -> Any:
+    """Wrap an estimator for tables, unless it is one of dfml's own."""
+    if isinstance(estimator, PartitionwiseMixin):
+        return estimator
+    if mode == "iid":
+        return dfml.IID(estimator, random_state=random_state)
+    if not hasattr(estimator, "partial_fit"):
+        name = type(estimator).__name__
+        raise click.UsageError(
+            f"{name} has no partial_fit, so it cannot be trained on all partitions."
+            " Pass --mode iid to fit it on the first one."
+        )
+    return dfml.Incremental(
+        estimator, epochs=epochs, shuffle=shuffle, random_state=random_state
+    )
+
+
+def plain_classes(model: Any) -> Any:
+    """Return the classes as a list, None where there are none."""
+    classes = getattr(model, "classes_", None)
+    if isinstance(classes, list):  # several targets
+        return [each.tolist() for each in classes]
+    return None if classes is None else classes.tolist()
+
+
+def what_was_seen(model: Any) -> dict[str, Any]:
+    """Say how much the model was trained on."""
+    names = ("n_samples_seen_", "n_partitions_seen_", "partition_")
+    return {n.rstrip("_"): getattr(model, n) for n in names if hasattr(model, n)}
+
+
+def print_fit(facts: dict[str, Any]) -> None:
+    """Print what was trained, on what, for how long."""
+    seen = facts.get("n_samples_seen")
+    classes, score = facts["classes"], facts["score"]
+    print_table(
+        {
+            "model": facts["model"],
+            "estimator": f"{facts['estimator']} ({facts['mode']})",
+            "target": facts["target"],
+            "features": ", ".join(facts["features"]),
+            "classes": classes and ", ".join(map(str, classes)),
+            "rows": None if seen is None else f"{seen:,}",
+            "partitions": describe_partitions(facts),
+            "score": None if score is None else f"{score:.6g} on the training rows",
+            "seconds": f"{facts['read_seconds']:.1f} to read,"
+            f" {facts['fit_seconds']:.1f} to train",
+        }
+    )
+
+
+def describe_partitions(facts: dict[str, Any]) -> str:
+    """Say which partitions were trained on."""
+    total = facts["partitions"]
+    if facts.get("partition") is not None:
+        return f"number {facts['partition']} of {total}"
+    steps = facts.get("n_partitions_seen")
+    return f"{total}" if steps in (None, total) else f"{total}, {steps} steps"

@@ -1,0 +1,118 @@
+"""``dfml predict``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dfml.cli._command import output_options, print_json, print_table, split_names
+from dfml.cli._model import model_argument, read_model, trust_option
+from dfml.cli._status import Status
+from dfml.table import predict_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["predict"]
+
+EXAMPLES = """
+\b
+Examples:
+  dfml predict late.skops lake/ scored/
+  dfml predict late.skops "flights/2013-*.parquet" scored/ \\
+      --keep id,day --method predict --method predict_proba
+  dfml predict late.skops lake/ scored/ --keep-none --mode overwrite --json
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@model_argument
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    default=["predict"],
+    show_default="predict",
+    help="Response method, such as predict_proba or transform. Repeatable.",
+)
+@click.option(
+    "--keep",
+    callback=split_names,
+    metavar="A,B,...",
+    help="Columns of SOURCE to keep; all if not given.",
+)
+@click.option("--keep-none", is_flag=True, help="Write the predictions alone.")
+@click.option(
+    "--mode",
+    type=click.Choice(["error", "overwrite"]),
+    default="error",
+    show_default=True,
+    help="What to do with a TARGET that another job has written.",
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Go on where an interrupted call of the same job stopped.",
+)
+@click.option("--name", metavar="COLUMN", help="Name of the one output column.")
+@click.option("--prefix", metavar="TEXT", help="Put before the output columns' names.")
+@trust_option
+@output_options
+def predict(
+    model: Path,
+    source: str,
+    target: str,
+    methods: tuple[str, ...],
+    keep: list[str] | None,
+    keep_none: bool,
+    mode: str,
+    resume: bool,
+    name: str | None,
+    prefix: str | None,
+    trust: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write the predictions of MODEL for SOURCE to the new folder TARGET.
+
+    SOURCE is Parquet: a file, a glob or a folder. TARGET is there when all of it is
+    written, and not before.
+    """
+    if keep_none and keep is not None:
+        raise click.UsageError("Give --keep or --keep-none, not both.")
+    fitted = read_model(model, trust)
+    with Status("predicting") as status:
+        report = predict_table(
+            fitted,
+            source,
+            target,
+            method=list(methods),
+            keep=[] if keep_none else keep,
+            mode=mode,
+            resume=resume,
+            name=name,
+            prefix=prefix,
+            progress=status.count,
+        )
+    (print_json if as_json else print_report)(report.to_dict())
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Print what was written, and how fast."""
+    seconds, rate = report["seconds"], report["rows_per_second"]
+    print_table(
+        {
+            "target": report["target"],
+            "columns": ", ".join(report["columns"]),
+            "rows": f"{report['rows']:,}",
+            "files": f"{report['parts']:,}, {report['bytes']:,} bytes",
+            "resumed": f"{report['resumed_parts']:,} files"
+            if report["resumed_parts"]
+            else None,
+            "seconds": f"{seconds:.1f}, {rate:,.0f} rows a second",
+        }
+    )

@@ -1,0 +1,136 @@
+"""The rows that a command works on: SQL text, a ``.sql`` file, or Parquet."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import dfml
+from dfml.exceptions import ColumnMismatchError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import dask.dataframe as dd
+
+__all__ = ["choose_columns", "read_rows", "source_options"]
+
+SQL_START = re.compile(
+    r"\s*\(*\s*(select|with|from|values|pivot|--|/\*)", re.IGNORECASE
+)
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add SOURCE and the options that say how to read it."""
+    options = [
+        click.argument("source", required=False),
+        click.option("--sql", metavar="TEXT", help="SQL text, in place of SOURCE."),
+        click.option(
+            "--database",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="DuckDB file that the SQL runs in, opened read-only.",
+        ),
+        click.option(
+            "--rows-per-partition",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Cut the result of SQL into partitions of N rows.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_rows(
+    where: str,
+    source: str | None,
+    sql: str | None,
+    database: Path | None,
+    rows_per_partition: int | None,
+) -> dd.DataFrame:
+    """Return the rows as a dask DataFrame; SQL runs now.
+
+    Raises
+    ------
+    click.UsageError
+        If there is not exactly one source, or an option does not go with it.
+    """
+    if (source is None) == (sql is None):
+        raise click.UsageError("Give one SOURCE, or --sql TEXT.")
+    query = sql if source is None else _query_in(source)
+    if query is None:
+        if database is not None or rows_per_partition is not None:
+            raise click.UsageError(
+                f"--database and --rows-per-partition go with SQL. {source!r} is"
+                " neither SQL text nor a .sql file."
+            )
+        return _read_parquet(where, str(source))
+    return _run(query, database, rows_per_partition)
+
+
+def _query_in(source: str) -> str | None:
+    """Return the SQL that SOURCE is or holds, None for Parquet."""
+    path = Path(source)
+    if source.lower().endswith(".sql"):
+        if not path.is_file():
+            raise click.UsageError(f"There is no file {source!r}.")
+        return path.read_text(encoding="utf-8")
+    is_text = SQL_START.match(source) and any(map(str.isspace, source))
+    return source if is_text else None
+
+
+def _run(
+    query: str, database: Path | None, rows_per_partition: int | None
+) -> dd.DataFrame:
+    import duckdb
+
+    place = ":memory:" if database is None else str(database)
+    with duckdb.connect(place, read_only=database is not None) as con:
+        return dfml.read_sql(query, con, rows_per_partition=rows_per_partition)
+
+
+def _read_parquet(where: str, source: str) -> dd.DataFrame:
+    import dask.dataframe as dd
+
+    if not Path(source).exists() and not glob.glob(source, recursive=True):
+        raise SourceError.expecting(
+            where,
+            "SQL text, a .sql file, or a Parquet file, glob or folder",
+            f"{source!r}, where there is nothing",
+            "check the path; SQL that starts with another word is taken by --sql",
+        )
+    return dd.read_parquet(source)
+
+
+def choose_columns(
+    where: str,
+    frame: dd.DataFrame,
+    features: Sequence[str] | None,
+    drop: Sequence[str],
+    labels: Sequence[str],
+) -> dd.DataFrame:
+    """Keep the features and labels, in the order of the frame or of `features`.
+
+    Raises
+    ------
+    ColumnMismatchError
+        If a name is not a column.
+    """
+    missing = [n for n in (*(features or ()), *drop, *labels) if n not in frame.columns]
+    if missing:
+        raise ColumnMismatchError.expecting(
+            where,
+            f"columns among {frame.columns.tolist()}",
+            f"{missing}",
+            "look at the names, upper and lower case too",
+        )
+    if features is None:
+        features = [n for n in frame.columns if n not in labels]
+    chosen = [n for n in features if n not in drop and n not in labels]
+    return frame[[*chosen, *labels]]
