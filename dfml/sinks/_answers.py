@@ -1,0 +1,261 @@
+"""Responses of a model as Arrow columns beside columns of the source.
+
+What a sink writes is fixed here before any part is read: the columns, their names
+and their Arrow types. Columns of the source never pass through pandas.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from dfml._responses import RESPONSES, make_responder
+from dfml.exceptions import (
+    ColumnCollisionError,
+    ColumnMismatchError,
+    EstimatorTypeError,
+    UnknownOutputError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dfml._responses import Responder
+    from dfml.sources._parquet import ParquetTable
+
+__all__ = ["Answers", "make_answers"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Response methods ready to answer Arrow tables; it pickles, and ships once.
+
+    Parameters
+    ----------
+    responders : tuple of Responder
+        One for each response method.
+    features : tuple of str
+        Columns of the source that the model takes, in its order.
+    categories : frozenset of str
+        Those of them that become pandas categories, as in ``fit``.
+    kept : tuple of str
+        Columns of the source that are written.
+    needed : pyarrow Schema
+        What is read.
+    schema : pyarrow Schema
+        What is written: the kept columns, then the responses.
+    """
+
+    responders: tuple[Responder, ...]
+    features: tuple[str, ...]
+    categories: frozenset[str]
+    kept: tuple[str, ...]
+    needed: Any
+    schema: Any
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that the responses give."""
+        return tuple(self.schema.names[len(self.kept) :])
+
+    def __call__(self, table: Any) -> Any:
+        """Answer for one table of the schema ``needed``, row by row."""
+        frame = to_pandas(table.select(self.features), self.categories)
+        columns = [table.column(name) for name in self.kept]
+        for responder in self.responders:
+            answer = responder(frame)
+            each = answer.to_frame() if isinstance(answer, pd.Series) else answer
+            columns += [
+                _to_arrow(each.iloc[:, i], self.schema.field(len(columns) + i).type)
+                for i in range(each.shape[1])
+            ]
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+def to_pandas(table: Any, categories: frozenset[str] = frozenset()) -> pd.DataFrame:
+    """Turn Arrow columns into the frame that dask's Parquet reader would give."""
+    for name in categories:
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, table.column(at).dictionary_encode())
+    frame: pd.DataFrame = table.to_pandas(
+        types_mapper=_pandas_dtype,
+        ignore_metadata=True,
+        split_blocks=True,
+        use_threads=False,
+    )
+    return frame
+
+
+def _pandas_dtype(type_: Any) -> Any:
+    is_kept = pa.types.is_decimal(type_) or pa.types.is_date(type_)
+    return pd.ArrowDtype(type_) if is_kept else None
+
+
+def make_answers(
+    owner: Any,
+    table: ParquetTable,
+    methods: Sequence[str],
+    *,
+    keep: Sequence[str] | None = None,
+    name: str | None = None,
+    prefix: str | None = None,
+) -> Answers:
+    """Check the model against the table and fix what will be written.
+
+    Parameters
+    ----------
+    owner : estimator of dfml
+        Fitted.
+    table : ParquetTable
+        The source; ``table.where`` is used in messages.
+    methods : sequence of str
+        Response methods.
+    keep : sequence of str, optional
+        Columns of the source to write; all by default.
+    name : str, optional
+        Name of the single output column.
+    prefix : str, optional
+        Put before the names of all output columns.
+
+    Returns
+    -------
+    answers : Answers
+        No row was read.
+
+    Raises
+    ------
+    EstimatorTypeError
+        If the model does not have a method.
+    ColumnMismatchError
+        If the table does not have the columns that the model or ``keep`` needs.
+    ColumnCollisionError
+        If two columns would have one name.
+    SourceError
+        If files disagree on a needed column.
+    """
+    where = table.where
+    _check_methods(where, owner, methods)
+    kept = _check_kept(where, table, keep)
+    categories = _categories(owner, table)
+    meta = to_pandas(table.schema().empty_table(), categories)
+    responders = tuple(make_responder(owner, where, each, meta) for each in methods)
+    features = responders[0].columns or table.names
+    needed = table.schema([n for n in table.names if n in {*features, *kept}])
+    outputs = [field for each in responders for field in _output_fields(each)]
+    names = _output_names(where, [field.name for field in outputs], name, prefix)
+    _check_collisions(where, [*kept, *names])
+    return Answers(
+        responders=responders,
+        features=tuple(str(each) for each in features),
+        categories=categories.intersection(features),
+        kept=kept,
+        needed=needed,
+        schema=pa.schema(
+            [needed.field(each) for each in kept]
+            + [field.with_name(n) for field, n in zip(outputs, names, strict=True)]
+        ),
+    )
+
+
+def _check_methods(where: str, owner: Any, methods: Sequence[str]) -> None:
+    known = [response.name for response in RESPONSES]
+    has = [name for name in known if hasattr(owner, name)]
+    wrong = [name for name in methods if name not in has]
+    if wrong or not methods:
+        raise EstimatorTypeError.expecting(
+            where,
+            f"response methods of {type(owner._response_estimator).__name__}",
+            repr(wrong),
+            f"use of method= one or more of {has}",
+        )
+
+
+def _check_kept(
+    where: str, table: ParquetTable, keep: Sequence[str] | None
+) -> tuple[str, ...]:
+    if keep is None:
+        return tuple(table.names)
+    missing = [name for name in keep if name not in table.names]
+    if missing:
+        raise ColumnMismatchError.expecting(
+            where,
+            "keep to name columns of the source",
+            f"{missing}, unknown among {table.names}",
+            "correct keep=",
+        )
+    return tuple(keep)
+
+
+def _categories(owner: Any, table: ParquetTable) -> frozenset[str]:
+    """Find the folder keys that the model saw as text: dask makes them categories."""
+    contract = owner._contract
+    if contract is None or contract.kinds is None:
+        return frozenset()
+    kinds = dict(zip(contract.names, contract.kinds, strict=True))
+    return frozenset(name for name in table.keys if kinds.get(name) == "text")
+
+
+def _output_names(
+    where: str, names: list[str], name: str | None, prefix: str | None
+) -> list[str]:
+    if name is not None:
+        if len(names) != 1:
+            raise ColumnMismatchError.expecting(
+                where,
+                "one output column for name=",
+                repr(names),
+                "pass prefix= instead",
+            )
+        names = [name]
+    return [f"{prefix or ''}{each}" for each in names]
+
+
+def _check_collisions(where: str, names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ColumnCollisionError.expecting(
+            where,
+            "columns to write with names that are different",
+            f"{twice} twice",
+            "pass name=, prefix= or a shorter keep=",
+        )
+
+
+def _output_fields(responder: Responder) -> list[Any]:
+    schema = responder.schema
+    return [
+        pa.field(name, _arrow_type(dtype, responder.estimator))
+        for name, dtype in zip(schema.names, schema.dtypes, strict=True)
+    ]
+
+
+def _arrow_type(text: str, estimator: Any) -> Any:
+    dtype = pd.api.types.pandas_dtype(text)
+    if isinstance(dtype, pd.SparseDtype):
+        dtype = dtype.subtype
+    if pd.api.types.is_object_dtype(dtype):  # the classes tell what it holds
+        classes = getattr(estimator, "classes_", None)
+        is_array = isinstance(classes, np.ndarray)
+        return pa.array(classes, from_pandas=True).type if is_array else pa.string()
+    if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)):
+        return pa.string()
+    return pa.array(pd.Series([], dtype=dtype)).type
+
+
+def _to_arrow(column: pd.Series[Any], type_: Any) -> Any:
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = pd.Series(column.array.to_dense(), name=column.name)
+    elif isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    try:
+        return pa.array(column, type=type_, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as err:
+        raise UnknownOutputError(
+            f"The values of output column {column.name!r} are not all {type_}: "
+            f"{err}.\n\nHint: let the estimator return numbers or text."
+        ) from err

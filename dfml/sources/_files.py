@@ -1,0 +1,130 @@
+"""The files of a source as they are on disk: paths, sizes and folder keys.
+
+Nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from dfml.exceptions import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["EXTENSIONS", "SourceFile", "check_keys", "list_files"]
+
+EXTENSIONS = (".parquet", ".parq", ".pq")
+
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file as it was when the table was listed.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path.
+    size, mtime_ns : int
+        To notice a change before the file is read.
+    keys : tuple of (str, str or None)
+        Names and values of the ``name=value`` folders above the file.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    keys: tuple[tuple[str, str | None], ...] = ()
+
+
+def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
+    """List the Parquet files of a source, sorted by path.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    source : path
+        A file, a glob, or a folder that is searched to its depths. In a folder,
+        names that begin with ``_`` or ``.`` and other extensions are left out.
+
+    Returns
+    -------
+    files : list of SourceFile
+        At least one.
+
+    Raises
+    ------
+    SourceError
+        If there is none.
+    """
+    path = os.path.abspath(os.path.expanduser(os.fspath(source)))
+    if "://" in os.fspath(source):
+        found, root = [], path
+    elif os.path.isfile(path):
+        found, root = [path], os.path.dirname(path)
+    elif os.path.isdir(path):
+        found, root = list(_walk(path)), path
+    else:
+        found = [p for p in glob.glob(path, recursive=True) if os.path.isfile(p)]
+        root = _fixed_folder(path)
+    if not found:
+        raise SourceError.expecting(
+            where,
+            "a Parquet file, a glob, or a folder with Parquet files, on a file system",
+            repr(os.fspath(source)),
+            f"check the path; files in a folder end in {' or '.join(EXTENSIONS)}",
+        )
+    is_single = found == [path]
+    return [_describe_file(p, root, is_single) for p in sorted(found)]
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(("_", "."))]
+        for name in names:
+            if name.endswith(EXTENSIONS) and not name.startswith(("_", ".")):
+                yield os.path.join(parent, name)
+
+
+def _fixed_folder(pattern: str) -> str:
+    while glob.has_magic(pattern):
+        pattern = os.path.dirname(pattern)
+    return pattern
+
+
+def _describe_file(path: str, root: str, is_single: bool) -> SourceFile:
+    stat = os.stat(path)
+    folders = os.path.relpath(path, root).split(os.sep)[:-1]
+    pairs = [] if is_single else [name.split("=", 1) for name in folders if "=" in name]
+    keys = tuple(
+        (unquote(name), None if value == _HIVE_NULL else unquote(value))
+        for name, value in pairs
+    )
+    return SourceFile(path, stat.st_size, stat.st_mtime_ns, keys)
+
+
+def check_keys(where: str, files: list[SourceFile]) -> None:
+    """Refuse files below folders of different keys.
+
+    Raises
+    ------
+    SourceError
+        Naming two files.
+    """
+    names = [name for name, _ in files[0].keys]
+    for file in files:
+        if [name for name, _ in file.keys] != names or len(set(names)) < len(names):
+            raise SourceError.expecting(
+                where,
+                f"every file below folders of the same keys, {names} as "
+                f"{files[0].path!r}",
+                f"{[name for name, _ in file.keys]} for {file.path!r}",
+                "pass one of the folders",
+            )

@@ -1,0 +1,418 @@
+"""``predict_table``: a batch job from one table to another, all or nothing.
+
+The job is planned before any row is read, run part by part, and committed in one
+step. What a job writes to and how it commits belongs to ``dfml.sinks``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import dask.dataframe as dd
+import pandas as pd
+from sklearn.utils._param_validation import StrOptions, validate_params
+from sklearn.utils.validation import check_is_fitted
+
+from dfml._partitions import Partitions, Turn
+from dfml._responses import PartitionwiseMixin
+from dfml.estimators import ParallelPostFit
+from dfml.exceptions import TargetExistsError
+from dfml.sinks._answers import Answers, make_answers
+from dfml.sinks._digest import model_digest
+from dfml.sinks._files import FileSystem
+from dfml.sinks._parquet import ParquetTarget
+from dfml.sources._files import list_files
+from dfml.sources._parquet import ParquetTable, Part, read_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dfml.sinks._staging import PartRecord, StagedJob
+
+__all__ = ["PredictionReport", "predict_table"]
+
+_WHERE = "predict_table"
+_FORMAT = 1
+#: Parts that may wait for a worker; each is a few hundred bytes until it is read.
+_AHEAD = 512
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """What ``predict_table`` has done.
+
+    Parameters
+    ----------
+    target : str
+        The folder of the table.
+    job : str
+        Digest of the source's files, the model and the options.
+    model : str
+        Digest of the model's content.
+    columns : tuple of str
+        The columns of the table.
+    rows, parts, bytes : int
+        Of the whole table; a part is a file.
+    resumed_parts : int
+        Parts that an earlier, interrupted call had finished.
+    predicted_rows : int
+        Rows that were predicted in this call: 0 if the job was done already.
+    seconds : float
+        Duration of the call that has committed the table.
+    versions : dict
+        Of Python and the packages that took part.
+    """
+
+    target: str
+    job: str
+    model: str
+    columns: tuple[str, ...]
+    rows: int
+    parts: int
+    bytes: int
+    resumed_parts: int
+    predicted_rows: int
+    seconds: float
+    versions: dict[str, str]
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows predicted in this call, by its seconds."""
+        return self.predicted_rows / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as plain data that fits in JSON.
+
+        Returns
+        -------
+        report : dict
+            All fields, and ``rows_per_second``.
+        """
+        plain = {**asdict(self), "columns": list(self.columns)}
+        return {**plain, "rows_per_second": self.rows_per_second}
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """A planned job: what is read, answered and written; nothing has happened yet.
+
+    Parameters
+    ----------
+    table : ParquetTable
+        The source.
+    answers : Answers
+        The model, and the columns to write.
+    parts : list of Part
+        At least one, so that an empty table has its columns too.
+    """
+
+    table: ParquetTable
+    answers: Answers
+    parts: list[Part]
+
+    @property
+    def model(self) -> str:
+        """Digest of the model's content."""
+        first = self.answers.responders[0]
+        return model_digest(first.estimator, first.columns, first.named)
+
+    def plan(self) -> dict[str, Any]:
+        """Give all that decides what will be written, as plain data."""
+        listed = [(file.path, file.size, file.mtime_ns) for file in self.table.files]
+        return {
+            "format": _FORMAT,
+            "model": self.model,
+            "methods": [responder.name for responder in self.answers.responders],
+            "needed": str(self.answers.needed),
+            "columns": str(self.answers.schema),
+            "files": listed,
+            "parts": [(p.file.path, p.first, p.stop, p.n_rows) for p in self.parts],
+        }
+
+
+@validate_params(
+    {
+        "model": [object],
+        "source": [str, os.PathLike],
+        "target": [str, os.PathLike],
+        "method": [str, list, tuple],
+        "keep": [list, tuple, None],
+        "mode": [StrOptions({"error", "overwrite"})],
+        "resume": ["boolean"],
+        "name": [str, None],
+        "prefix": [str, None],
+        "progress": [callable, None],
+    },
+    prefer_skip_nested_validation=True,
+)
+def predict_table(
+    model: Any,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    method: str | Sequence[str] = "predict",
+    keep: Sequence[str] | None = None,
+    mode: str = "error",
+    resume: bool = True,
+    name: str | None = None,
+    prefix: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PredictionReport:
+    """Write a model's predictions for a Parquet table to another, all or nothing.
+
+    Runs now, in parallel, on dask's scheduler or the ``distributed`` client of the
+    process; on a cluster all workers need the same file system. A part of the source,
+    some row groups of one file of about 100 MB, is in memory for each worker. The
+    target is there when all of it is; a call that failed is repeated to go on
+    where it stopped.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted estimator of dfml or scikit-learn.
+    source : path
+        A Parquet file, a glob, or a folder, whose ``name=value`` folders are columns.
+    target : path
+        A folder to make, with one file for each part of the source.
+    method : str or list of str, default="predict"
+        Response methods, answered in one pass over the source.
+    keep : list of str, optional
+        Columns of the source to write before the predictions, with their types. None
+        keeps all of them, an empty list none.
+    mode : {"error", "overwrite"}, default="error"
+        What to do with a target that another job has written. It is overwritten in
+        one step when the new table is complete.
+    resume : bool, default=True
+        Keep the parts that an earlier call of the same job has finished, and do
+        nothing if all is done. False starts from nothing.
+    name : str, optional
+        Name of the output column, where there is just one.
+    prefix : str, optional
+        Put before the names of all output columns.
+    progress : callable, optional
+        Called with the parts done and all parts, after each part.
+
+    Returns
+    -------
+    report : PredictionReport
+        Kept as JSON beside the target too, in ``.<target>.dfml``.
+
+    Raises
+    ------
+    TargetExistsError
+        If the target is taken, overlaps the source, or another call writes to it.
+    ColumnMismatchError
+        If the source lacks columns, or has them with another kind than in ``fit``.
+    ColumnCollisionError
+        If an output column has the name of a kept one.
+    SourceError
+        If a file is broken, or files disagree on a column that is needed.
+
+    Notes
+    -----
+    Files are matched by column name. Types are widened where no value is lost
+    (int32 to int64, a column of nulls to any type); else the files are refused. The
+    job is the same as an earlier one if paths, sizes and modification times of the
+    files, the content of the model, which does not change when it is saved and
+    loaded, and the columns are the same.
+
+    Examples
+    --------
+    >>> import os, tempfile, dfml, pandas as pd
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from dfml.table import predict_table
+    >>> pdf = pd.DataFrame({"id": [1, 2, 3], "x": [0.0, 1.0, 2.0]})
+    >>> model = LinearRegression().fit(pdf[["x"]], 2 * pdf["x"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(f"{folder}/lake")
+    ...     pdf.to_parquet(f"{folder}/lake/0.parquet")
+    ...     report = predict_table(
+    ...         model, f"{folder}/lake", f"{folder}/scored", keep=["id"]
+    ...     )
+    ...     scored = pd.read_parquet(f"{folder}/scored")
+    >>> report.rows, report.columns
+    (3, ('id', 'prediction'))
+    >>> scored["prediction"].round().tolist()
+    [0.0, 2.0, 4.0]
+    """
+    started = time.perf_counter()
+    place = ParquetTarget(_WHERE, target, FileSystem())
+    _check_apart(source, place.path)
+    if mode == "error" and not place.files.exists(place.home):
+        place.check_free(mode)  # before the footers are read
+    methods = [method] if isinstance(method, str) else list(method)
+    job = plan_job(model, source, methods, keep=keep, name=name, prefix=prefix)
+    return run_job(
+        job, place, mode=mode, resume=resume, progress=progress, started=started
+    )
+
+
+def plan_job(
+    model: Any, source: str | os.PathLike[str], methods: Sequence[str], **columns: Any
+) -> TableJob:
+    """Read all footers and fix what will be written; no row is read.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    source : path
+        A Parquet file, a glob or a folder.
+    methods : sequence of str
+        Response methods.
+    **columns : dict
+        ``keep``, ``name`` and ``prefix``.
+
+    Returns
+    -------
+    job : TableJob
+        Ready to run.
+    """
+    check_is_fitted(model)
+    owner = model if isinstance(model, PartitionwiseMixin) else ParallelPostFit(model)
+    table = ParquetTable.open(_WHERE, source)
+    answers = make_answers(owner, table, methods, **columns)
+    nothing = Part(0, table.files[0], 0, 0, 0, 0)
+    return TableJob(table, answers, table.parts or [nothing])
+
+
+def run_job(
+    job: TableJob,
+    place: ParquetTarget,
+    *,
+    mode: str = "error",
+    resume: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    started: float | None = None,
+) -> PredictionReport:
+    """Run the parts that are not done yet, and commit.
+
+    Parameters
+    ----------
+    job : TableJob
+        What to do.
+    place : ParquetTarget
+        Where to.
+    mode, resume, progress
+        As in :func:`predict_table`.
+    started : float, optional
+        When the call began, by ``time.perf_counter``.
+
+    Returns
+    -------
+    report : PredictionReport
+        The stored one if all was done before.
+    """
+    started = time.perf_counter() if started is None else started
+    plan = job.plan()
+    name = hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:32]
+    with place.locked():
+        place.recover()
+        stored = place.committed(name) if resume else None
+        if stored is not None:
+            return replace(_report_from(stored["report"]), predicted_rows=0)
+        place.check_free(mode)
+        staged = place.stage(name, plan, resume=resume)
+        records = staged.records()
+        n_resumed, n_predicted = len(records), 0
+        for record in _run_parts(job, staged, set(records)):
+            records[record.number] = record
+            n_predicted += record.n_rows
+            if progress is not None:
+                progress(len(records), len(job.parts))
+        files = staged.check_complete(records.values())
+        report = PredictionReport(
+            target=place.path,
+            job=name,
+            model=plan["model"],
+            columns=tuple(job.answers.schema.names),
+            rows=sum(record.n_rows for record in records.values()),
+            parts=len(records),
+            bytes=sum(files.values()),
+            resumed_parts=n_resumed,
+            predicted_rows=n_predicted,
+            seconds=time.perf_counter() - started,
+            versions=_versions(),
+        )
+        place.commit(staged, {"job": name, "files": files, "report": report.to_dict()})
+    return report
+
+
+@dataclass(frozen=True)
+class _WritePart:
+    """The task: read a part, answer it, write the result."""
+
+    answers: Answers
+    staged: StagedJob
+    n_parts: int
+
+    def __call__(self, part: Part, _: Turn) -> PartRecord:
+        try:
+            tables = read_part(_WHERE, part, self.answers.needed)
+            answered = map(self.answers, tables)
+            record = self.staged.write_part(part.number, answered, self.answers.schema)
+        except Exception as err:
+            err.add_note(
+                f"dfml: in {part.describe()}, part {part.number} of {self.n_parts}."
+            )
+            raise
+        return record
+
+
+def _run_parts(
+    job: TableJob, staged: StagedJob, done: set[int]
+) -> Iterator[PartRecord]:
+    missing = [Turn(part.number) for part in job.parts if part.number not in done]
+    if not missing:
+        return
+    # Not a frame: what stands for each partition is only where its rows are.
+    collection = dd.from_map(_itself, job.parts, meta=pd.DataFrame())
+    task = _WritePart(job.answers, staged, len(job.parts))
+    for _, record in Partitions(collection).stream(missing, task, ahead=_AHEAD):
+        yield record
+
+
+def _itself(part: Part) -> Part:
+    return part
+
+
+def _check_apart(source: str | os.PathLike[str], target: str) -> None:
+    """Refuse a target that is the source, or one inside the other."""
+    given = os.path.expanduser(os.fspath(source))
+    is_folder = os.path.isdir(given)
+    inside = os.path.realpath(given) if is_folder else None
+    files = list_files(_WHERE, source)
+    folders = {os.path.dirname(os.path.realpath(file.path)) for file in files}
+    if (
+        any(_contains(target, folder) for folder in folders)
+        or any(os.path.realpath(file.path) == target for file in files)
+        or (inside is not None and _contains(inside, target))
+    ):
+        raise TargetExistsError.expecting(
+            _WHERE,
+            "a source and a target of which none is inside the other",
+            f"{os.fspath(source)!r} and {target!r}",
+            "choose another target",
+        )
+
+
+def _contains(folder: str, path: str) -> bool:
+    return os.path.commonpath([folder, path]) == folder
+
+
+def _report_from(plain: dict[str, Any]) -> PredictionReport:
+    names = [each.name for each in fields(PredictionReport)]
+    chosen = {name: plain[name] for name in names}
+    return PredictionReport(**{**chosen, "columns": tuple(plain["columns"])})
+
+
+def _versions() -> dict[str, str]:
+    names = ("dfml", "scikit-learn", "dask", "pyarrow", "pandas", "numpy")
+    return {"python": platform.python_version()} | {n: version(n) for n in names}
