@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import dask
 import dask.dataframe as dd
 import numpy as np
@@ -53,5 +55,5 @@ def lake(tmp_path, table):
 def split_at(table: pd.DataFrame, cuts: list[int]) -> dd.DataFrame:
     """Make a frame of unknown divisions whose partitions end at the cuts."""
     edges = [0, *sorted(cuts), len(table)]
-    parts = [table.iloc[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    parts = [table.iloc[low:high] for low, high in itertools.pairwise(edges)]
     return dd.from_map(lambda part: part, parts, meta=table.iloc[:0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -159,7 +161,7 @@ def test_incremental_equals_the_loop(cuts, epochs):
     edges = [0, *sorted(cuts), len(TABLE)]
     model = SGDClassifier(random_state=0)
     for _ in range(epochs):
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in itertools.pairwise(edges):
             part = TABLE.iloc[low:high]
             if len(part):
                 model.partial_fit(part[FEATURES], part["late"], ["no", "yes"])

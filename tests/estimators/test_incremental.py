@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import _thread
+import functools
+import operator
 import pickle
 import threading
 import time
@@ -36,7 +38,9 @@ from dfml.exceptions import (
 from tests.conftest import FEATURES, make_table, split_at
 
 
-def loop(estimator, frame, *, epochs=1, target="late", classes=("no", "yes"), **columns):
+def loop(
+    estimator, frame, *, epochs=1, target="late", classes=("no", "yes"), **columns
+):
     """Train by a plain loop of partial_fit over the partitions: the oracle."""
     model = clone(estimator)
     for _ in range(epochs):
@@ -79,7 +83,9 @@ class TestFit:
             Incremental(make_sgd()).fit(frame[[*FEATURES, "late"]], y="late"),
             Incremental(make_sgd()).fit(X, frame["late"]),
             Incremental(make_sgd()).fit(X, frame[["late"]]),
-            Incremental(make_sgd()).fit(X, (frame["amount"] > 0).map_partitions(_words)),
+            Incremental(make_sgd()).fit(
+                X, (frame["amount"] > 0).map_partitions(_words)
+            ),
         ]
         for model in models[1:]:
             assert_array_equal(model.coef_, models[0].coef_)
@@ -98,7 +104,9 @@ class TestFit:
     def test_seeded_shuffle_is_repeatable_and_matters(self, frame):
         X = frame[[*FEATURES, "late"]]
         first, again, other = (
-            Incremental(make_sgd(), shuffle=True, random_state=seed).fit(X, "late").coef_
+            Incremental(make_sgd(), shuffle=True, random_state=seed)
+            .fit(X, "late")
+            .coef_
             for seed in (0, 0, 1)
         )
         assert_array_equal(first, again)
@@ -116,7 +124,7 @@ class TestFit:
         assert len(seen) == 12
         ids = sorted(frame["id"].compute().tolist())
         for epoch in (seen[:6], seen[6:]):
-            assert sorted(sum(epoch, [])) == ids
+            assert sorted(functools.reduce(operator.iadd, epoch, [])) == ids
         assert seen[:6] != seen[6:]
 
     def test_arrays(self, table):
@@ -143,7 +151,9 @@ class TestFit:
             expected.partial_fit(table[FEATURES], table["late"], ["no", "yes"])
         clf = Incremental(make_sgd(), epochs=2).fit(table[FEATURES], table["late"])
         assert_array_equal(clf.coef_, expected.coef_)
-        named = Incremental(make_sgd(), epochs=2).fit(table[[*FEATURES, "late"]], "late")
+        named = Incremental(make_sgd(), epochs=2).fit(
+            table[[*FEATURES, "late"]], "late"
+        )
         assert_array_equal(named.coef_, expected.coef_)
 
     def test_polars_columns_by_name(self, table):
@@ -209,9 +219,9 @@ class TestLabels:
     )
     def test_text_dtypes(self, table, dtype):
         expected = loop(make_sgd(), dd.from_pandas(table, npartitions=3))
-        frame = dd.from_pandas(
-            table.astype({"late": dtype}), npartitions=3
-        )[[*FEATURES, "late"]]
+        frame = dd.from_pandas(table.astype({"late": dtype}), npartitions=3)[
+            [*FEATURES, "late"]
+        ]
         clf = Incremental(make_sgd()).fit(frame, "late")
         assert_array_equal(clf.coef_, expected.coef_)
         assert clf.classes_.tolist() == ["no", "yes"]
@@ -397,7 +407,10 @@ class TestInterrupt:
         frame = dd.from_pandas(table, npartitions=40)[[*FEATURES, "late"]]
         clf = Incremental(Slow())
         timer = threading.Timer(0.55, _thread.interrupt_main)
-        with dask.config.set(scheduler=scheduler), pytest.raises(KeyboardInterrupt) as e:
+        with (
+            dask.config.set(scheduler=scheduler),
+            pytest.raises(KeyboardInterrupt) as e,
+        ):
             timer.start()
             clf.fit(frame, "late", classes=["no", "yes"])
         assert 1 <= clf.n_partitions_seen_ < 40
@@ -506,8 +519,9 @@ EXPRESSIONS = {
     "merge": lambda f: f.merge(
         pd.DataFrame({"late": ["yes", "no"], "k": [1, 2]}), on="late"
     ),
-    "merge dask": lambda f: f.merge(f[["id"]].rename(columns={"id": "j"}), left_on="id",
-                                    right_on="j"),
+    "merge dask": lambda f: f.merge(
+        f[["id"]].rename(columns={"id": "j"}), left_on="id", right_on="j"
+    ),
     "concat": lambda f: dd.concat([f, f]),
     "shuffle": lambda f: f.shuffle("late", shuffle_method="tasks"),
     "persist": lambda f: f.persist(),
