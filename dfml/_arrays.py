@@ -170,9 +170,8 @@ def label_result(
         labelled = result.set_axis(index, axis=0)
         return labelled if names is None else _rename(labelled, names)
     if sparse.issparse(result):
-        accessor: Any = pd.DataFrame.sparse
-        frame = accessor.from_spmatrix(sparse.csr_matrix(result), index)
-        return frame if names is None else _rename(frame, names)
+        # Sparse columns do not survive Parquet, nor much of dask: dense ones do.
+        result = result.toarray()
     array = np.asarray(result)
     if array.ndim == 1:
         return pd.Series(array, index=index, name=names[0] if names else None)

@@ -551,7 +551,8 @@ _DOC = """{summary}
         -------
         result : {returns}
             With the index and the partitions of X; a dask Array for an Array; what
-            the estimator returns for in-memory input.
+            the estimator returns for in-memory input. Lazily, sparse results become
+            dense columns.
 
         Raises
         ------
