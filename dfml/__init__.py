@@ -11,7 +11,9 @@ from __future__ import annotations
 from dfml import datasets, exceptions, iid
 from dfml.accessor import MLAccessor as _MLAccessor  # noqa: F401 - registers ddf.ml
 from dfml.estimators import IID, Incremental, ParallelPostFit
+from dfml.models import inspect_model, load_model, save_model
 from dfml.sources import read_sql
+from dfml.table import predict_table
 
 __version__ = "0.1.0"
 
@@ -23,5 +25,9 @@ __all__ = [
     "datasets",
     "exceptions",
     "iid",
+    "inspect_model",
+    "load_model",
+    "predict_table",
     "read_sql",
+    "save_model",
 ]
