@@ -28,7 +28,7 @@ from dfml.sinks._answers import Answers, make_answers
 from dfml.sinks._digest import model_digest
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
-from dfml.sources._files import list_files
+from dfml.sources._files import fixed_folder, list_files
 from dfml.sources._parquet import ParquetTable, Part, read_part
 
 if TYPE_CHECKING:
@@ -385,15 +385,15 @@ def _itself(part: Part) -> Part:
 
 def _check_apart(source: str | os.PathLike[str], target: str) -> None:
     """Refuse a target that is the source, or one inside the other."""
-    given = os.path.expanduser(os.fspath(source))
-    is_folder = os.path.isdir(given)
-    inside = os.path.realpath(given) if is_folder else None
     files = list_files(_WHERE, source)
+    given = os.path.abspath(os.path.expanduser(os.fspath(source)))
+    searched = given if os.path.isdir(given) else fixed_folder(given)
+    is_searched = os.path.isdir(given) or "**" in given
     folders = {os.path.dirname(os.path.realpath(file.path)) for file in files}
     if (
         any(_contains(target, folder) for folder in folders)
         or any(os.path.realpath(file.path) == target for file in files)
-        or (inside is not None and _contains(inside, target))
+        or (is_searched and _contains(os.path.realpath(searched), target))
     ):
         raise TargetExistsError.expecting(
             _WHERE,

@@ -6,9 +6,12 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import dask
 import dask.dataframe as dd
+import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -365,8 +368,12 @@ def test_target_and_source_must_be_apart(tmp_path, lake, model):
     for target in [lake, lake / "out", tmp_path, tmp_path / "link" / "out"]:
         with pytest.raises(TargetExistsError, match="inside the other"):
             predict_table(model, lake, target, mode="overwrite")
-    with pytest.raises(TargetExistsError, match="inside the other"):
-        predict_table(model, lake / "*.parquet", lake, mode="overwrite")
+    for source, target in [("*.parquet", lake), ("**/*.parquet", lake / "out")]:
+        with pytest.raises(TargetExistsError, match="inside the other"):
+            predict_table(model, lake / source, target, mode="overwrite")
+
+    predict_table(model, lake / "*.parquet", lake / "out")
+    assert predict_table(model, lake / "*.parquet", lake / "out").predicted_rows == 0
 
 
 def test_target_that_is_taken(tmp_path, lake, rows, model):
@@ -591,6 +598,45 @@ def test_rerun_from_nothing(tmp_path, lake, model):
     report = predict_table(model, lake, tmp_path / "out", resume=False)
 
     assert (report.resumed_parts, report.predicted_rows) == (0, 90)
+
+
+KILLED = """
+import os, sys, threading
+import joblib
+from dfml.sources import _parquet
+from dfml.table import predict_table
+
+_parquet.PART_BYTES = 100  # a part a row group
+model = joblib.load(sys.argv[1])
+delay = float(sys.argv[4])
+threading.Timer(delay, lambda: os.kill(os.getpid(), 9)).start()
+predict_table(model, sys.argv[2], sys.argv[3], mode="overwrite", keep=["id"])
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_killed_processes_leave_old_or_new_and_a_rerun_ends_it(
+    tmp_path, lake, rows, model
+):
+    rows.to_parquet(lake / "3.parquet", index=False, row_group_size=2)
+    joblib.dump(model, tmp_path / "model")
+    out = tmp_path / "out"
+    predict_table(model, lake, out, method="predict_proba")
+    old = table_at(out)
+    call = [sys.executable, "-c", KILLED, tmp_path / "model", lake, out]
+    n_killed = 0
+    for delay in np.linspace(0.02, 0.3, 6):
+        done = subprocess.run([*call, str(delay)], check=False)
+        n_killed += done.returncode == -9
+        found = table_at(out)
+        assert found == old or len(found["prediction"]) == 180
+    assert n_killed > 2
+
+    predict_table(model, lake, out, mode="overwrite", keep=["id"])
+
+    assert table_at(out)["id"] == [*rows["id"], *rows["id"]]
+    check_only_reports_are_left(out)
 
 
 class Picky(LinearRegression):

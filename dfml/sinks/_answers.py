@@ -235,9 +235,10 @@ def _output_fields(responder: Responder) -> list[Any]:
 
 
 def _arrow_type(text: str, estimator: Any) -> Any:
-    dtype = pd.api.types.pandas_dtype(text)
-    if isinstance(dtype, pd.SparseDtype):
-        dtype = dtype.subtype
+    # pandas does not read what it prints for some fill values of sparse columns.
+    is_sparse = text.startswith("Sparse[")
+    plain = text.removeprefix("Sparse[").split(",")[0] if is_sparse else text
+    dtype = pd.api.types.pandas_dtype(plain)
     if pd.api.types.is_object_dtype(dtype):  # the classes tell what it holds
         classes = getattr(estimator, "classes_", None)
         is_array = isinstance(classes, np.ndarray)

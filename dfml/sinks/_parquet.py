@@ -124,7 +124,7 @@ class ParquetTarget:
         return None
 
     def _holds(self, job: str, stored: dict[str, Any]) -> bool:
-        if stored["job"] != job or not os.path.isdir(self.path):
+        if stored.get("job") != job or not os.path.isdir(self.path):
             return False
         if self.files.sizes(self.path) != stored["files"]:
             return False

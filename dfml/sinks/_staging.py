@@ -93,6 +93,8 @@ class StagedJob:
         self._write_json("plan.json", plan)
 
     def _owns_data(self) -> bool:
+        if not os.path.isdir(self.data):
+            return False
         names = sorted(self.files.sizes(self.data))
         return not names or is_of_job(os.path.join(self.data, names[0]), self.job)
 

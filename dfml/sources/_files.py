@@ -16,7 +16,7 @@ from dfml.exceptions import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["EXTENSIONS", "SourceFile", "check_keys", "list_files"]
+__all__ = ["EXTENSIONS", "SourceFile", "check_keys", "fixed_folder", "list_files"]
 
 EXTENSIONS = (".parquet", ".parq", ".pq")
 
@@ -73,7 +73,7 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
         found, root = list(_walk(path)), path
     else:
         found = [p for p in glob.glob(path, recursive=True) if os.path.isfile(p)]
-        root = _fixed_folder(path)
+        root = fixed_folder(path)
     if not found:
         raise SourceError.expecting(
             where,
@@ -93,7 +93,8 @@ def _walk(folder: str) -> Iterator[str]:
                 yield os.path.join(parent, name)
 
 
-def _fixed_folder(pattern: str) -> str:
+def fixed_folder(pattern: str) -> str:
+    """Take the folders of a glob that hold no wildcard."""
     while glob.has_magic(pattern):
         pattern = os.path.dirname(pattern)
     return pattern

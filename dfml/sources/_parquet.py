@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetTable", "Part", "read_part"]
 
-#: Estimated bytes in memory of a part; a single larger row group is read in slices.
+#: Estimated bytes in memory of a part; a single row group may be larger.
 PART_BYTES = 96 * 2**20
+#: Estimated bytes of what is read of a part at a time.
+SLICE_BYTES = 32 * 2**20
+# Bytes of a column chunk that are read at a time, for chunks as large as a file.
+_BUFFER_BYTES = 2**20
 
 # What Arrow raises for files that are not what they should be.
 _BROKEN = (
@@ -287,7 +291,7 @@ def read_part(where: str, part: Part, schema: Any) -> Iterator[Any]:
     Yields
     ------
     table : pyarrow Table
-        With exactly the schema; almost always one, and at least one.
+        With exactly the schema; at least one.
 
     Raises
     ------
@@ -307,11 +311,14 @@ def read_part(where: str, part: Part, schema: Any) -> Iterator[Any]:
 
 def _read_slices(part: Part, schema: Any) -> Iterator[Any]:
     with pq.ParquetFile(
-        part.file.path, page_checksum_verification=True, pre_buffer=False
+        part.file.path,
+        page_checksum_verification=True,
+        pre_buffer=False,
+        buffer_size=_BUFFER_BYTES,
     ) as file:
         names = file.schema_arrow.names
         stored = [name for name in schema.names if name in names]
-        n_slices = -(-part.n_bytes // PART_BYTES) or 1
+        n_slices = -(-part.n_bytes // SLICE_BYTES) or 1
         n_rows = 0
         for batch in file.iter_batches(
             batch_size=max(1, -(-part.n_rows // n_slices)),

@@ -100,7 +100,7 @@ def test_parts_follow_row_groups_and_do_not_join_files(tmp_path, monkeypatch):
 
 def test_large_row_group_is_read_in_slices(tmp_path, monkeypatch):
     write(tmp_path / "a.parquet", 1000)
-    monkeypatch.setattr(_parquet, "PART_BYTES", 1000)
+    monkeypatch.setattr(_parquet, "SLICE_BYTES", 1000)
     table = open_table(tmp_path)
     (part,) = table.parts
 
