@@ -52,23 +52,26 @@ def demo(rows: int, output: Path, seed: int, as_json: bool) -> None:
             facts = run_demo(output, rows=rows, seed=seed)
         print_json({"output": str(output), **facts})
         return
-    click.echo(f"\n{click.style(TITLE, bold=True)}\n")
     with Status("making the lake") as status:
         facts = run_demo(output, rows=rows, seed=seed, report=PrintStep(status))
     print_facts(facts, output)
 
 
 class PrintStep:
-    """Prints a line for each step that is done."""
+    """Prints a title, then a line for each step that is done."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
+        self._title = f"\n{click.style(TITLE, bold=True)}\n"
 
     def __call__(self, step: Step) -> None:
         """Print what was done, how long it took and how fast it was."""
         name = click.style(f"{step.name:<6}", fg="blue", bold=True)
         rate = f"{step.rows_per_second:>11,.0f} rows/s"
         self._status.clear()
+        if self._title:
+            click.echo(self._title)
+            self._title = ""
         click.echo(
             f"  {name} {step.rows:>9,} {step.text:<43}{step.seconds:>5.1f} s{rate}"
         )

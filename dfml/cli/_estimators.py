@@ -30,7 +30,7 @@ def import_estimator(
         If the path cannot be imported, or is something else.
     """
     module, dot, name = path.rpartition(".")
-    if not dot:
+    if not dot or path.startswith("."):
         raise click.BadParameter(f"{path!r} names no module. {EXAMPLE}")
     try:
         found = getattr(importlib.import_module(module), name)

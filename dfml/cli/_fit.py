@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import dfml
-from dfml._responses import PartitionwiseMixin
+from dfml._partitionwise import PartitionwiseMixin
 from dfml.cli._command import output_options, print_json, print_table, split_names
 from dfml.cli._estimators import as_value, import_estimator, make_estimator, public_path
 from dfml.cli._rows import choose_columns, read_rows, source_options

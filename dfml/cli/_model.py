@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import dfml
-from dfml._responses import PartitionwiseMixin
+from dfml._partitionwise import PartitionwiseMixin
 from dfml.models import load_model
 
 if TYPE_CHECKING:

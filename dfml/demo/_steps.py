@@ -28,6 +28,8 @@ OUTPUTS = {
 }
 # Tells a folder that a demo has made, and may replace, from any other.
 MARK = ".dfml-demo"
+# What DuckDB and predict_table may leave beside their files.
+TRACES = ("warehouse.duckdb.wal", ".scored.dfml")
 
 
 @dataclass
@@ -132,7 +134,7 @@ def prepare_folder(folder: Path) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text("Made by `dfml demo`, which replaces this folder's content.\n")
-    for name in (*OUTPUTS, "warehouse.duckdb.wal"):
+    for name in (*OUTPUTS, *TRACES):
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

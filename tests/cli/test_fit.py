@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import json
+
+import dask.dataframe as dd
+import duckdb
+import numpy as np
+import pytest
+from sklearn.linear_model import SGDClassifier
+
+import dfml
+from dfml.models import load_model
+
+# dask reads Parquet by a call that pandas 3.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
+
+SGD = "sklearn.linear_model.SGDClassifier"
+TREE = "sklearn.tree.DecisionTreeClassifier"
+QUERY = "SELECT a, b, late FROM parcels ORDER BY id"
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "model.skops"
+
+
+@pytest.fixture
+def fit(run, output):
+    """Run ``dfml fit`` with what every call needs; later options win."""
+
+    def call(*args, estimator=SGD, target="late"):
+        options = ["--estimator", estimator, "--target", target, "--output", output]
+        return run("fit", *args, *options)
+
+    return call
+
+
+def trained(lake, **options):
+    sgd = SGDClassifier(loss="log_loss", alpha=1e-3, random_state=0)
+    frame = dd.read_parquet(lake)[["a", "b", "late"]]
+    return dfml.Incremental(sgd, random_state=0, **options).fit(frame, y="late")
+
+
+PARAMS = ["--param", "loss=log_loss", "--param", "alpha=1e-3", "--random-state", "0"]
+
+
+@pytest.mark.parametrize("pattern", ["", "*.parquet"])
+def test_parquet_trains_as_the_library_does(fit, lake, output, pattern):
+    result = fit(lake / pattern, "--features", "a,b", *PARAMS)
+
+    assert result.exit_code == 0, result.output
+    expected = trained(lake)
+    np.testing.assert_array_equal(load_model(output).coef_, expected.coef_)
+    assert "600" in result.stdout
+    assert "no, yes" in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["text", "option", "file"])
+def test_sql_trains_as_parquet_does(fit, lake, database, output, tmp_path, kind):
+    file = tmp_path / "query.sql"
+    file.write_text(f"-- all of them\n{QUERY}\n")
+    source = {"text": [QUERY], "option": ["--sql", QUERY], "file": [file]}[kind]
+    sql_options = ["--database", database, "--rows-per-partition", "200"]
+
+    result = fit(*source, *sql_options, *PARAMS)
+
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(load_model(output).coef_, trained(lake).coef_)
+
+
+def test_sql_without_a_database_reads_files(fit, lake, output):
+    result = fit(f"SELECT a, b, late FROM '{lake}/*.parquet'")
+
+    assert result.exit_code == 0, result.output
+    assert output.exists()
+
+
+def test_the_database_is_left_as_it_was(fit, database):
+    before = database.read_bytes()
+    statement = "WITH x AS (SELECT 1) INSERT INTO parcels SELECT * FROM parcels"
+
+    result = fit(statement, "--database", database)
+
+    assert result.exit_code == 1
+    assert fit(QUERY, "--database", database).exit_code == 0
+    assert database.read_bytes() == before
+
+
+def test_json_is_one_object(fit, lake):
+    options = ["--features", "b,a", "--score", "--epochs", "2", "--shuffle"]
+    result = fit(lake, *options, "--json", *PARAMS)
+
+    facts = json.loads(result.stdout)
+    assert facts["estimator"] == SGD
+    assert facts["mode"] == "incremental"
+    assert facts["features"] == ["b", "a"]
+    assert facts["classes"] == ["no", "yes"]
+    assert facts["n_samples_seen"] == 1200
+    assert facts["n_partitions_seen"] == 6
+    assert facts["partitions"] == 3
+    assert 0.5 < facts["score"] <= 1
+    assert result.stderr == ""
+
+
+def test_iid_takes_any_estimator(fit, lake, output):
+    options = ["--mode", "iid", "--drop", "id,depot,weight", "--param", "max_depth=3"]
+    result = fit(lake, *options, estimator=TREE)
+
+    assert result.exit_code == 0, result.output
+    assert "number 0 of 3" in result.stdout
+    model = load_model(output)
+    assert isinstance(model, dfml.IID)
+    assert model.estimator_.max_depth == 3
+    assert model.n_samples_seen_ == 200
+
+
+def test_classes_of_dfml_are_not_wrapped_again(fit, lake, output):
+    result = fit(lake, "--features", "a", estimator="dfml.iid.tree.ExtraTreeClassifier")
+
+    assert result.exit_code == 0, result.output
+    assert type(load_model(output)) is dfml.iid.tree.ExtraTreeClassifier
+
+
+def test_classes_and_weights(fit, lake, output):
+    options = ["--features", "a,b", "--sample-weight", "weight"]
+    result = fit(lake, *options, "--classes", "maybe,no,yes", *PARAMS)
+
+    assert result.exit_code == 0, result.output
+    model = load_model(output)
+    assert model.classes_.tolist() == ["maybe", "no", "yes"]
+    assert model.feature_names_in_.tolist() == ["a", "b"]
+
+
+def test_classes_are_literals_where_they_can_be(fit, tmp_path, output):
+    query = "SELECT i AS x, i % 2 AS y FROM range(10) t(i)"
+    result = fit(query, "--classes", "0,1,2", target="y")
+
+    assert result.exit_code == 0, result.output
+    assert load_model(output).classes_.tolist() == [0, 1, 2]
+
+
+WRONG_USAGE = {
+    "no source": ([], "Give one SOURCE"),
+    "two sources": ([QUERY, "--sql", QUERY], "Give one SOURCE"),
+    "no sql file": (["nothing.sql"], "no file 'nothing.sql'"),
+    "no database": ([QUERY, "--database", "nothing.duckdb"], "does not exist"),
+    "database with parquet": (["lake", "--rows-per-partition", "5"], "go with SQL"),
+    "parameter without value": ([QUERY, "--param", "alpha"], "name=value"),
+    "unknown parameter": ([QUERY, "--param", "alfa=1"], "no parameter alfa"),
+    "unknown mode": ([QUERY, "--mode", "both"], "'both' is not one of"),
+    "epochs": ([QUERY, "--epochs", "0"], "0 is not in the range"),
+    "no folder for the model": ([QUERY, "--output", "no/x.skops"], "no folder"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_USAGE)
+def test_wrong_usage(run, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args, message = WRONG_USAGE[name]
+    options = ["--target", "late", "--estimator", SGD, "--output", "m.skops"]
+
+    result = run("fit", *options, *args)
+
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.split())
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("SGDClassifier", "names no module"),
+        ("sklearn.linear_model.NoSuchThing", "cannot be imported"),
+        ("no_such_package.Thing", "cannot be imported"),
+        ("..Thing", "names no module"),
+        ("sklearn.base.clone", "is not an estimator class"),
+        ("pathlib.Path", "is not an estimator class"),
+        (TREE, "Pass --mode iid"),
+        ("dfml.Incremental", "cannot be made"),
+    ],
+)
+def test_wrong_estimator(fit, lake, output, path, message):
+    result = fit(lake, estimator=path)
+
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.split())
+    assert not output.exists()
+
+
+FAILURES = {
+    "sql with an error": ("SELECT nonsense FROM parcels", "nonsense"),
+    "two statements": ("SELECT 1; SELECT 2", "exactly one SQL statement"),
+    "not a query": ("WITH t AS (SELECT 1) DELETE FROM parcels", "expects a SELECT"),
+    "no such column": ("SELECT a, b FROM parcels", "['late']"),
+    "text for a model of numbers": ("SELECT a, depot, late FROM parcels", "depot"),
+    "one class": ("SELECT a, 'no' AS late FROM parcels", "two classes"),
+    "missing label": ("SELECT a, nullif(late, 'no') AS late FROM parcels", "missing"),
+    "no rows": ("SELECT a, late FROM parcels WHERE id < 0", "at least one row"),
+    "NaN": ("SELECT if(id = 7, NULL, a) AS a, late FROM parcels", "NaN"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failed_work_leaves_the_old_model(fit, database, output, name):
+    query, message = FAILURES[name]
+    output.write_text("the old model")
+
+    result = fit(query, "--database", database)
+
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert output.read_text() == "the old model"
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--features", "a,A"], "['A']"),
+        (["--features", "a", "--classes", "no,maybe"], "labels among the classes"),
+        (["--features", "a", "--param", "loss=huge"], "'loss' parameter"),
+        (["--drop", "nothing"], "['nothing']"),
+    ],
+)
+def test_failed_options(fit, lake, output, args, message):
+    result = fit(lake, *args)
+
+    assert result.exit_code == 1, result.output
+    assert message in result.stderr
+    assert not output.exists()
+
+
+def test_a_source_that_is_not_there(fit, output):
+    result = fit("nothing/*.parquet")
+
+    assert result.exit_code == 1
+    assert "there is nothing" in result.stderr
+
+
+def test_a_file_that_is_not_parquet(fit, tmp_path, output):
+    broken = tmp_path / "broken.parquet"
+    broken.write_text("this is not Parquet at all")
+
+    result = fit(broken)
+
+    assert result.exit_code == 1
+    assert "broken.parquet" in result.stderr
+
+
+def test_a_database_that_is_not_one(fit, tmp_path, output):
+    broken = tmp_path / "broken.duckdb"
+    broken.write_text("this is not a database, although it is long enough " * 100)
+
+    result = fit(QUERY, "--database", broken)
+
+    assert result.exit_code == 1
+    assert "broken.duckdb" in result.stderr
+
+
+def test_ctrl_c_writes_no_model(fit, lake, output, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dfml.Incremental, "fit", interrupted)
+
+    result = fit(lake, "--features", "a")
+
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted.\n"
+    assert not output.exists()
+
+
+def test_a_model_that_cannot_be_stored(fit, lake, output, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dfml.models._replace", full)
+
+    result = fit(lake, "--features", "a")
+
+    assert result.exit_code == 1
+    assert "No space left" in result.stderr
+    assert not output.exists()
+
+
+def test_the_same_seed_gives_the_same_model(fit, database, output):
+    options = ["--database", database, "--shuffle", "--random-state", "3"]
+    coefficients = []
+    for _ in range(2):
+        assert fit(QUERY, *options).exit_code == 0
+        coefficients.append(load_model(output).coef_)
+
+    np.testing.assert_array_equal(*coefficients)
+
+
+def test_duckdb_is_closed(fit, database, output):
+    assert fit(QUERY, "--database", database).exit_code == 0
+
+    with duckdb.connect(str(database)) as con:  # to write: needs the lock
+        con.execute("CREATE TEMP TABLE t AS SELECT 1")

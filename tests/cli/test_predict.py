@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+
+import dask.dataframe as dd
+import duckdb
+import pytest
+
+import dfml
+from dfml.models import load_model
+
+# dask reads Parquet by a call that pandas 3.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "scored"
+
+
+def scored(target):
+    return duckdb.sql(f"FROM '{target}/*.parquet' ORDER BY id").df()
+
+
+def test_predictions_are_those_of_the_library(run, model, lake, target):
+    result = run("predict", model, lake, target, "--keep", "id,late")
+
+    assert result.exit_code == 0, result.output
+    assert "600" in result.stdout
+    assert result.stderr == ""
+    rows = scored(target)
+    assert rows.columns.tolist() == ["id", "late", "prediction"]
+    expected = load_model(model).predict(dd.read_parquet(lake)).compute()
+    assert rows["prediction"].tolist() == expected.tolist()
+
+
+def test_json_is_the_report(run, model, lake, target):
+    methods = ["--method", "predict", "--method", "predict_proba"]
+    result = run("predict", model, lake, target, "--keep", "id", *methods, "--json")
+
+    report = json.loads(result.stdout)
+    assert report["rows"] == 600
+    assert report["columns"] == [
+        "id",
+        "prediction",
+        "probability_no",
+        "probability_yes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    [
+        (["--keep-none"], ["prediction"]),
+        (["--keep", "b,id"], ["b", "id", "prediction"]),
+        (["--keep-none", "--name", "guess"], ["guess"]),
+        (["--keep-none", "--prefix", "my_"], ["my_prediction"]),
+        (["--keep-none", "--method", "decision_function"], ["decision"]),
+    ],
+)
+def test_columns(run, model, lake, target, options, columns):
+    result = run("predict", model, lake, target, *options)
+
+    assert result.exit_code == 0, result.output
+    assert duckdb.sql(f"FROM '{target}/*.parquet'").columns == columns
+
+
+def test_a_target_of_another_job(run, model, lake, target):
+    assert run("predict", model, lake, target, "--keep-none").exit_code == 0
+
+    again = run("predict", model, lake, target, "--keep", "id")
+    assert again.exit_code == 1
+    assert "Hint:" in again.stderr
+
+    options = ["--keep", "id", "--mode", "overwrite"]
+    assert run("predict", model, lake, target, *options).exit_code == 0
+    assert len(scored(target)) == 600
+
+
+def test_a_folder_that_is_something_else(run, model, lake, target):
+    target.mkdir()
+    (target / "mine.txt").write_text("mine")
+
+    for mode in ("error", "overwrite"):
+        result = run("predict", model, lake, target, "--mode", mode)
+        assert result.exit_code == 1
+        assert [path.name for path in target.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELECT 1 AS id, 0.5 AS a", "['b']"),
+        ("SELECT 1 AS id, 0.5 AS a, 'x' AS b", "b"),
+        ("SELECT 1 AS id, 0.5 AS a, NULL::DOUBLE AS b", "rows.parquet"),
+    ],
+)
+def test_bad_rows(run, model, target, tmp_path, query, message):
+    source = tmp_path / "rows.parquet"
+    duckdb.sql(query).write_parquet(str(source))
+
+    result = run("predict", model, source, target)
+
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["--keep", "id", "--keep-none"], 2, "not both"),
+        (["--mode", "append"], 2, "'append' is not one of"),
+        (["--keep", "nothing"], 1, "nothing"),
+        (["--method", "guess"], 1, "guess"),
+        (["--method", "transform"], 1, "transform"),
+    ],
+)
+def test_bad_options(run, model, lake, target, args, code, message):
+    result = run("predict", model, lake, target, *args)
+
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert not target.exists()
+
+
+def test_no_source(run, model, target):
+    result = run("predict", model, "nothing/", target)
+
+    assert result.exit_code == 1
+    assert "nothing" in result.stderr
+
+
+def test_ctrl_c(run, model, lake, target, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dfml.cli._predict.predict_table", interrupted)
+
+    result = run("predict", model, lake, target)
+
+    assert result.exit_code == 130
+    assert not target.exists()
+
+
+def test_a_model_of_scikit_learn(run, lake, target, tmp_path):
+    from sklearn.linear_model import LogisticRegression
+
+    rows = dd.read_parquet(lake).compute()
+    path = tmp_path / "plain.skops"
+    plain = LogisticRegression().fit(rows[["a", "b"]], rows["late"])
+    dfml.models.save_model(plain, path)
+
+    result = run("predict", path, lake, target, "--keep", "id")
+
+    assert result.exit_code == 0, result.output
+    expected = plain.predict(rows[["a", "b"]]).tolist()
+    assert scored(target)["prediction"].tolist() == expected
