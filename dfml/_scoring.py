@@ -20,11 +20,12 @@ from sklearn.utils import get_tags
 
 from dfml import _frames
 from dfml._partitions import Partitions, Turn
-from dfml._responses import PartitionwiseMixin, call, contract_of, knows_names
+from dfml._responders import call, contract_of, knows_names
 from dfml.exceptions import EmptyTableError, EstimatorTypeError
 
 if TYPE_CHECKING:
     from dfml._arrays import Block
+    from dfml._partitionwise import PartitionwiseMixin
 
 __all__ = ["resolve_scorer", "score_lazily"]
 

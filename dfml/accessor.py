@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dask.dataframe.extensions import register_dataframe_accessor
 
-from dfml._responses import RESPONSES, PartitionwiseMixin, Response
+from dfml._partitionwise import PartitionwiseMixin
+from dfml._responses import RESPONSES, Response
 from dfml.estimators import ParallelPostFit
 from dfml.exceptions import ColumnCollisionError
 

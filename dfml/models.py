@@ -31,7 +31,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import all_estimators
 from sklearn.utils.validation import check_is_fitted
 
-from dfml._responses import PartitionwiseMixin
+from dfml._partitionwise import PartitionwiseMixin
 from dfml.exceptions import (
     DfmlError,
     DfmlWarning,

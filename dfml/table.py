@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
 from dfml._partitions import Partitions, Turn
-from dfml._responses import PartitionwiseMixin
+from dfml._partitionwise import PartitionwiseMixin
 from dfml.estimators import ParallelPostFit
 from dfml.exceptions import TargetExistsError
 from dfml.sinks._answers import Answers, make_answers

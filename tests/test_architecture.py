@@ -26,6 +26,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_frames",),
     ("_partitions",),
     ("_responses",),
+    ("_responders",),
+    ("_partitionwise",),
     ("_scoring",),
     ("_training",),
     ("estimators",),

@@ -12,7 +12,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from dfml import _frames
-from dfml._responses import PartitionwiseMixin, learn_schemas
+from dfml._partitionwise import PartitionwiseMixin
+from dfml._responders import learn_schemas
 from dfml._schema import Contract
 from dfml._scoring import resolve_scorer, score_lazily
 from dfml.exceptions import InputTypeError

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dfml._responses import RESPONSES, make_responder
+from dfml._responders import make_responder
+from dfml._responses import RESPONSES
 from dfml.exceptions import (
     ColumnCollisionError,
     ColumnMismatchError,
@@ -25,7 +26,7 @@ from dfml.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dfml._responses import Responder
+    from dfml._responders import Responder
     from dfml.sources._parquet import ParquetTable
 
 __all__ = ["Answers", "make_answers"]

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import numbers
-from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import dask
 import pandas as pd
@@ -20,6 +18,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfml.exceptions import InputTypeError, QueryError, SourceError
+from dfml.sources._columns import (
+    CONVERTED_IN_SQL,
+    INFINITY,
+    Column,
+    check_columns,
+    quoted,
+)
+from dfml.sources._query import (
+    bind_query,
+    check_query,
+    database_errors,
+    raise_query_error,
+)
 from dfml.sources._spill import check_spill_target, write_spill
 
 if TYPE_CHECKING:
@@ -41,81 +52,6 @@ PARTITION_BYTES = 64 * 2**20
 STREAM_BYTES = 16 * 2**20
 TEXT_BYTES = 128
 VECTOR_ROWS = 2_048
-
-# DuckDB type -> Arrow type in the spill. What is in none of these tables is refused.
-ARROW_TYPES = {
-    "tinyint": pa.int8(),
-    "smallint": pa.int16(),
-    "integer": pa.int32(),
-    "bigint": pa.int64(),
-    "utinyint": pa.uint8(),
-    "usmallint": pa.uint16(),
-    "uinteger": pa.uint32(),
-    "ubigint": pa.uint64(),
-    "boolean": pa.bool_(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "varchar": pa.large_string(),
-    "date": pa.timestamp("us"),
-    "timestamp": pa.timestamp("us"),
-    "timestamp_s": pa.timestamp("s"),
-    "timestamp_ms": pa.timestamp("ms"),
-    "timestamp_ns": pa.timestamp("ns"),
-    # The zone is the connection's, which only the stream's schema tells.
-    "timestamp with time zone": pa.timestamp("us", "UTC"),
-    "timestamptz_ns": pa.timestamp("ns", "UTC"),
-    "time": pa.duration("us"),
-    "time_ns": pa.duration("ns"),
-}
-# Converted by DuckDB, on all its threads and before its Arrow settings, which change
-# how these leave it, have a say.
-CONVERTED_IN_SQL = {
-    "decimal": "double",
-    "hugeint": "double",
-    "uhugeint": "double",
-    "bignum": "double",
-    "null": "double",
-    "uuid": "varchar",
-}
-# How DuckDB writes 'infinity' in Arrow: the largest number of the storage.
-INFINITY = {"date": 2**31 - 1} | dict.fromkeys(
-    [
-        "timestamp",
-        "timestamp_s",
-        "timestamp_ms",
-        "timestamp_ns",
-        "timestamp with time zone",
-        "timestamptz_ns",
-    ],
-    2**63 - 1,
-)
-
-HINTS = {
-    "CatalogException": "create it in DuckDB, or register a Python object under that "
-    "name, connection.register(name, frame); variables are not looked up by name",
-    "TransactionException": "end the aborted transaction with connection.rollback()",
-    "OutOfMemoryException": "raise memory_limit or set temp_directory on the "
-    "connection, so that DuckDB can use the disk",
-    "ResourceInUseException": "fetch or close the open result of the connection first",
-    "ConnectionException": "pass an open connection",
-    "IOException": "check that the file exists and that no other process locks it",
-}
-DEFAULT_HINT = "run the query in DuckDB alone, and read it when it passes there"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the result: its DuckDB type and what it is in the spill."""
-
-    name: str
-    sql_type: str
-    arrow_type: pa.DataType
-    categories: tuple[str, ...] | None = None
-
-    @property
-    def is_zoned(self) -> bool:
-        """Whether the values are instants with a time zone."""
-        return getattr(self.arrow_type, "tz", None) is not None
 
 
 def read_sql(
@@ -213,7 +149,7 @@ def read_sql(
     Examples
     --------
     >>> import duckdb
-    >>> from dfml.sources._sql import read_sql
+    >>> from dfml import read_sql
     >>> con = duckdb.connect()
     >>> frame = read_sql(
     ...     "SELECT i AS id, i * $scale AS x FROM range(5) t(i) ORDER BY i",
@@ -232,7 +168,7 @@ def read_sql(
     check_sizes(npartitions, rows_per_partition)
     target = None if spill_to is None else check_spill_target("read_sql", spill_to)
     source = query if isinstance(query, str) else "a DuckDB relation"
-    with _database_errors(source):
+    with database_errors(source):
         relation = bind_query(query, connection, params)
         columns = check_columns(relation)
         spill = spill_relation(relation, columns, target, source)
@@ -244,48 +180,6 @@ def read_sql(
         spill.directory,
     )
     return frame
-
-
-def check_query(query: object, connection: object, params: object) -> None:
-    """Check the kinds of the query, its connection and its parameters."""
-    import duckdb
-
-    if isinstance(query, duckdb.DuckDBPyRelation):
-        _check_relation_alone(connection, params)
-    elif not isinstance(query, str):
-        raise InputTypeError.expecting(
-            "read_sql",
-            "query to be SQL text or a DuckDB relation",
-            type(query).__name__,
-            "pass the text of one SELECT",
-        )
-    if connection is not None and not isinstance(connection, duckdb.DuckDBPyConnection):
-        raise InputTypeError.expecting(
-            "read_sql",
-            "connection to be a DuckDB connection",
-            type(connection).__name__,
-            "open one with duckdb.connect(path)",
-        )
-    if params is not None and not isinstance(params, list | tuple | dict):
-        raise InputTypeError.expecting(
-            "read_sql",
-            "params to be a list or a dict",
-            type(params).__name__,
-            "pass [value, ...] for ? and {'name': value, ...} for $name",
-        )
-
-
-def _check_relation_alone(connection: object, params: object) -> None:
-    """Refuse a connection or parameters next to a relation, which has its own."""
-    given = {"connection": connection, "params": params}
-    extra = [name for name, value in given.items() if value is not None]
-    if extra:
-        raise InputTypeError.expecting(
-            "read_sql",
-            "a DuckDB relation on its own",
-            f"a relation with {' and '.join(extra)}",
-            "leave them out, or pass SQL text",
-        )
 
 
 def check_sizes(npartitions: object, rows_per_partition: object) -> None:
@@ -305,169 +199,6 @@ def check_sizes(npartitions: object, rows_per_partition: object) -> None:
             raise SourceError.expecting(
                 "read_sql", f"{name} of 1 or more", repr(size), "pass a larger number"
             )
-
-
-def bind_query(
-    query: str | duckdb.DuckDBPyRelation,
-    connection: duckdb.DuckDBPyConnection | None,
-    params: Sequence[Any] | Mapping[str, Any] | None,
-) -> duckdb.DuckDBPyRelation:
-    """Return the relation of a query whose names and types DuckDB has checked."""
-    import duckdb
-
-    if not isinstance(query, str):
-        return query
-    connection = duckdb.default_connection() if connection is None else connection
-    check_one_select(query, connection)
-    # Names are resolved here and the rows run later: once all names are found in the
-    # catalog, the run has no reason to look for Python variables again.
-    with _no_python_variables(connection):
-        return connection.sql(query, params=params)
-
-
-def check_one_select(query: str, connection: duckdb.DuckDBPyConnection) -> None:
-    """Check that the text is one statement that reads."""
-    import duckdb
-
-    statements = connection.extract_statements(query)
-    if len(statements) != 1:
-        raise QueryError.expecting(
-            "read_sql",
-            "exactly one SQL statement",
-            f"{len(statements)} in:\n{query}",
-            "run the others with connection.execute, and read the last one",
-        )
-    kind = statements[0].type
-    if kind != duckdb.StatementType.SELECT:
-        hint = (
-            "name the values in the statement, PIVOT ... ON column IN (...)"
-            if kind == duckdb.StatementType.MULTI
-            else "run it with connection.execute, and read its result with a SELECT"
-        )
-        raise QueryError.expecting(
-            "read_sql", "a SELECT", f"{kind.name}:\n{query}", hint
-        )
-
-
-@contextmanager
-def _no_python_variables(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Keep DuckDB from taking Python variables, ours included, for tables."""
-    name = "python_enable_replacements"
-    # Through sql, not execute: that would throw away an open result of the caller's.
-    ((before,),) = connection.sql(f"SELECT current_setting('{name}')").fetchall()
-    if not before:
-        yield
-        return
-    connection.sql(f"SET {name} = false")
-    try:
-        yield
-    except BaseException as err:
-        _restore_after(err, connection, f"SET {name} = true")
-        raise
-    connection.sql(f"SET {name} = true")
-
-
-def _restore_after(
-    error: BaseException, connection: duckdb.DuckDBPyConnection, statement: str
-) -> None:
-    """Put a setting back, or say in the error that an aborted transaction forbids it.
-
-    Binding does not abort a transaction. A query that writes does: DuckDB runs it while
-    binding.
-    """
-    import duckdb
-
-    try:
-        connection.sql(statement)
-    except duckdb.TransactionException:
-        error.add_note(
-            "The transaction is aborted, so a setting could not be put back. After "
-            f"connection.rollback(), run: {statement}"
-        )
-
-
-@contextmanager
-def _database_errors(source: str) -> Iterator[None]:
-    """Turn DuckDB's errors into QueryError with the query and what to do."""
-    import duckdb
-
-    try:
-        yield
-    except duckdb.Error as err:
-        _raise_query_error(err, source)
-    except RuntimeError as err:
-        # DuckDB swallows Ctrl-C while a query runs and raises this in its place.
-        if str(err) == "Query interrupted":
-            raise KeyboardInterrupt from err
-        raise
-
-
-def _raise_query_error(err: Exception, source: str) -> NoReturn:
-    """Raise QueryError from an error of the database."""
-    error = QueryError.expecting(
-        "read_sql",
-        "a query that DuckDB can run",
-        f"{str(err).rstrip(' .')}\n\nfrom {source}",
-        HINTS.get(type(err).__name__, DEFAULT_HINT),
-    )
-    for note in getattr(err, "__notes__", ()):
-        error.add_note(note)
-    raise error from err
-
-
-def check_columns(relation: duckdb.DuckDBPyRelation) -> list[Column]:
-    """Decide what each column becomes, and refuse names and types that do not fit."""
-    names, types = relation.columns, relation.types
-    _check_names(names)
-    columns = [_column(*pair) for pair in zip(names, types, strict=True)]
-    refused = [
-        f"{name} ({kind})"
-        for name, kind, column in zip(names, types, columns, strict=True)
-        if column is None
-    ]
-    if refused:
-        raise QueryError.expecting(
-            "read_sql",
-            "columns of numbers, text, times or enums",
-            ", ".join(refused),
-            "drop these columns in the SQL, or unnest or cast them there",
-        )
-    return [column for column in columns if column is not None]
-
-
-def _check_names(names: list[str]) -> None:
-    """Refuse names that are the same to DuckDB, which ignores their case."""
-    counts = Counter(name.casefold() for name in names)
-    repeated = [name for name in names if counts[name.casefold()] > 1]
-    if repeated:
-        raise QueryError.expecting(
-            "read_sql",
-            "a different name for each column, whatever its case",
-            ", ".join(repeated),
-            "rename them in the SQL with AS",
-        )
-
-
-def _column(name: str, kind: Any) -> Column | None:
-    """Return what a column becomes, or None if a frame cannot hold its type."""
-    sql_type = CONVERTED_IN_SQL.get(kind.id, kind.id)
-    if sql_type == "enum":
-        values = tuple(dict(kind.children)["values"])
-        return Column(name, kind.id, _code_type(len(values)), values)
-    arrow_type = ARROW_TYPES.get(sql_type)
-    return None if arrow_type is None else Column(name, kind.id, arrow_type)
-
-
-def _code_type(n_values: int) -> pa.DataType:
-    """Return the signed type that pandas keeps the codes of so many categories in."""
-    if n_values < 2**7:
-        return pa.int8()
-    return pa.int16() if n_values < 2**15 else pa.int32()
-
-
-def _quoted(name: str) -> str:
-    """Return a name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def spill_relation(
@@ -505,7 +236,7 @@ def _converted(
         return relation
     items = []
     for column in columns:
-        name, cast = _quoted(column.name), CONVERTED_IN_SQL.get(column.sql_type)
+        name, cast = quoted(column.name), CONVERTED_IN_SQL.get(column.sql_type)
         items.append(f"CAST({name} AS {cast}) AS {name}" if cast else name)
     return relation.project(", ".join(items))
 
@@ -534,7 +265,7 @@ def _iter_batches(
             return
         except (OSError, pa.ArrowException) as err:
             # DuckDB's errors reach us through Arrow, which keeps only their text.
-            _raise_query_error(err, source)
+            raise_query_error(err, source)
         arrays = [
             _spilled(array, column, arrow_type)
             for array, column, arrow_type in zip(

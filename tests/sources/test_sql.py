@@ -24,7 +24,7 @@ from dfml.exceptions import (
     SourceError,
     TargetExistsError,
 )
-from dfml.sources import _spill, _sql
+from dfml.sources import _query, _spill, _sql
 from dfml.sources._sql import read_sql
 
 SETTING = "SELECT current_setting('python_enable_replacements')"
@@ -447,7 +447,7 @@ def test_interrupt_removes_the_spill(con, spills, monkeypatch):
 
 
 def test_duckdbs_word_for_ctrl_c_is_a_keyboard_interrupt():
-    with pytest.raises(KeyboardInterrupt), _sql._database_errors("query"):
+    with pytest.raises(KeyboardInterrupt), _query.database_errors("query"):
         raise RuntimeError("Query interrupted")
 
 
