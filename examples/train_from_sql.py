@@ -9,6 +9,7 @@ import duckdb
 from sklearn.linear_model import SGDClassifier
 
 import dfml
+from dfml.iid.ensemble import HistGradientBoostingClassifier
 
 # Any DuckDB connection will do: a file, memory, or Parquet files on disk.
 con = duckdb.connect()
@@ -43,14 +44,9 @@ model = dfml.Incremental(sgd, epochs=2, shuffle=True, random_state=0, scoring="r
 model.fit(train, y="late")
 
 # What is inside is a plain scikit-learn model.
-print(
-    "coefficients",
-    dict(zip(model.feature_names_in_, model.coef_[0].round(3).tolist(), strict=True)),
-)
+print(f"coefficients of {model.feature_names_in_}: {model.coef_[0].round(3)}")
 print(f"ROC AUC on {len(test):,} later rows: {model.score(test):.3f}")
 
 # Any other estimator of scikit-learn fits on the first partition, and predicts on all.
-from dfml.iid.ensemble import HistGradientBoostingClassifier  # noqa: E402
-
 trees = HistGradientBoostingClassifier(random_state=0).fit(train, y="late")
 print(f"accuracy of trees from one partition: {trees.score(test):.3f}")

@@ -13,33 +13,33 @@ from sklearn.base import BaseEstimator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["as_value", "import_estimator", "make_estimator", "public_path"]
+__all__ = ["as_value", "import_estimator", "make_estimator"]
 
 
 EXAMPLE = "Give a path such as sklearn.linear_model.SGDClassifier."
 
 
-def import_estimator(
-    _: click.Context, __: click.Parameter, path: str
-) -> type[BaseEstimator]:
-    """Import an estimator class; for ``click.option(callback=...)``.
+def import_estimator(path: str) -> type[BaseEstimator]:
+    """Import an estimator class.
 
     Raises
     ------
-    click.BadParameter
+    click.UsageError
         If the path cannot be imported, or is something else.
     """
     module, dot, name = path.rpartition(".")
     if not dot or path.startswith("."):
-        raise click.BadParameter(f"{path!r} names no module. {EXAMPLE}")
+        raise click.UsageError(f"--estimator: {path!r} names no module. {EXAMPLE}")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as err:
-        raise click.BadParameter(
-            f"{path!r} cannot be imported: {err}. {EXAMPLE}"
+        raise click.UsageError(
+            f"--estimator: {path!r} cannot be imported: {err}. {EXAMPLE}"
         ) from err
     if not (inspect.isclass(found) and issubclass(found, BaseEstimator)):
-        raise click.BadParameter(f"{path!r} is not an estimator class. {EXAMPLE}")
+        raise click.UsageError(
+            f"--estimator: {path!r} is not an estimator class. {EXAMPLE}"
+        )
     return found
 
 
@@ -80,9 +80,3 @@ def make_estimator(
         return cls(**given)
     except TypeError as err:
         raise click.UsageError(f"{cls.__name__} cannot be made: {err}.") from err
-
-
-def public_path(cls: type[BaseEstimator]) -> str:
-    """Name a class as it is imported: without the private modules on the way."""
-    parts = f"{cls.__module__}.{cls.__qualname__}".split(".")
-    return ".".join(part for part in parts if not part.startswith("_"))

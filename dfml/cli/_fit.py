@@ -12,7 +12,7 @@ import click
 import dfml
 from dfml._partitionwise import PartitionwiseMixin
 from dfml.cli._command import output_options, print_json, print_table, split_names
-from dfml.cli._estimators import as_value, import_estimator, make_estimator, public_path
+from dfml.cli._estimators import as_value, import_estimator, make_estimator
 from dfml.cli._rows import choose_columns, read_rows, source_options
 from dfml.cli._score import score_model
 from dfml.cli._status import Status
@@ -42,9 +42,7 @@ Examples:
 @click.option("--target", required=True, metavar="COLUMN", help="What to predict.")
 @click.option(
     "--estimator",
-    "cls",
     required=True,
-    callback=import_estimator,
     metavar="IMPORT.PATH",
     help="Class of scikit-learn, or built like them.",
 )
@@ -69,6 +67,12 @@ Examples:
     show_default=True,
     help="Passes over the rows, with --mode incremental.",
 )
+@click.option(
+    "--sample",
+    metavar="SAMPLE",
+    help="With --mode iid: first or random (partition), a number of rows, or a share"
+    " of them such as 0.1.  [default: first]",
+)
 @click.option("--shuffle", is_flag=True, help="Permute rows and partitions each epoch.")
 @click.option(
     "--classes",
@@ -91,7 +95,7 @@ Examples:
     help="Leave these columns out.",
 )
 @click.option("--random-state", type=int, metavar="SEED", help="Make it repeatable.")
-@click.option("--score", "scored", is_flag=True, help="Score the training rows too.")
+@click.option("--score", "scored", is_flag=True, help="Score the rows of SOURCE too.")
 @click.option(
     "--output",
     required=True,
@@ -106,11 +110,12 @@ def fit(
     database: Path | None,
     rows_per_partition: int | None,
     target: str,
-    cls: type[BaseEstimator],
+    estimator: str,
     parameters: tuple[str, ...],
     mode: str,
     epochs: int,
     shuffle: bool,
+    sample: str | None,
     classes: list[str] | None,
     sample_weight: str | None,
     features: list[str] | None,
@@ -126,8 +131,9 @@ def fit(
     features are all columns but the target and the weight.
     """
     check_output(output)
-    estimator = make_estimator(cls, parameters, random_state)
-    model = make_model(estimator, mode, epochs, shuffle, random_state)
+    cls = import_estimator(estimator)
+    inner = make_estimator(cls, parameters, random_state)
+    model = make_model(inner, mode, epochs, shuffle, sample, random_state)
     options: dict[str, Any] = {}
     if classes is not None:
         options["classes"] = [as_value(name) for name in classes]
@@ -147,7 +153,7 @@ def fit(
         save_model(model, output)
     facts = {
         "model": str(output),
-        "estimator": public_path(cls),
+        "estimator": estimator,
         "mode": mode,
         "target": target,
         "features": [str(n) for n in frame.columns if n not in labels],
@@ -181,13 +187,25 @@ def make_model(
     mode: str,
     epochs: int,
     shuffle: bool,
+    sample: str | None,
     random_state: int | None,
 ) -> Any:
-    """Wrap an estimator for tables, unless it is one of dfml's own."""
+    """Wrap an estimator for tables, unless it is one of dfml's own.
+
+    Raises
+    ------
+    click.UsageError
+        If the estimator, or an option, does not go with the mode.
+    """
+    if sample is not None and mode != "iid":
+        raise click.UsageError("--sample goes with --mode iid.")
+    if mode == "iid" and (epochs > 1 or shuffle):
+        raise click.UsageError("--epochs and --shuffle go with --mode incremental.")
     if isinstance(estimator, PartitionwiseMixin):
         return estimator
     if mode == "iid":
-        return dfml.IID(estimator, random_state=random_state)
+        chosen = "first" if sample is None else as_value(sample)
+        return dfml.IID(estimator, sample=chosen, random_state=random_state)
     if not hasattr(estimator, "partial_fit"):
         name = type(estimator).__name__
         raise click.UsageError(
@@ -226,7 +244,7 @@ def print_fit(facts: dict[str, Any]) -> None:
             "classes": classes and ", ".join(map(str, classes)),
             "rows": None if seen is None else f"{seen:,}",
             "partitions": describe_partitions(facts),
-            "score": None if score is None else f"{score:.6g} on the training rows",
+            "score": None if score is None else f"{score:.6g} on the rows of SOURCE",
             "seconds": f"{facts['read_seconds']:.1f} to read,"
             f" {facts['fit_seconds']:.1f} to train",
         }

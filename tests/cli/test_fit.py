@@ -115,6 +115,17 @@ def test_iid_takes_any_estimator(fit, lake, output):
     assert model.n_samples_seen_ == 200
 
 
+@pytest.mark.parametrize(
+    ("sample", "n_rows"), [("50", 50), ("0.5", 300), ("random", 200)]
+)
+def test_iid_takes_samples(fit, lake, output, sample, n_rows):
+    options = ["--mode", "iid", "--features", "a,b", "--random-state", "0"]
+    result = fit(lake, *options, "--sample", sample, estimator=TREE)
+
+    assert result.exit_code == 0, result.output
+    assert load_model(output).n_samples_seen_ == n_rows
+
+
 def test_classes_of_dfml_are_not_wrapped_again(fit, lake, output):
     result = fit(lake, "--features", "a", estimator="dfml.iid.tree.ExtraTreeClassifier")
 
@@ -149,6 +160,8 @@ WRONG_USAGE = {
     "parameter without value": ([QUERY, "--param", "alpha"], "name=value"),
     "unknown parameter": ([QUERY, "--param", "alfa=1"], "no parameter alfa"),
     "unknown mode": ([QUERY, "--mode", "both"], "'both' is not one of"),
+    "epochs of one sample": ([QUERY, "--mode", "iid", "--epochs", "2"], "--epochs"),
+    "sample of all": ([QUERY, "--sample", "random"], "--sample goes with"),
     "epochs": ([QUERY, "--epochs", "0"], "0 is not in the range"),
     "no folder for the model": ([QUERY, "--output", "no/x.skops"], "no folder"),
 }
