@@ -1,63 +1,31 @@
 """A lazy collection lowered once, and its partitions loaded a few at a time.
 
-This is the only module that knows about dask's schedulers. It lowers with
-dask's tuning switched off: tuning joins Parquet partitions by the columns that
-are selected, which can pair the rows of X with those of another y.
+Lowering happens with dask's tuning switched off: tuning joins Parquet partitions by
+the columns that are selected, which can pair the rows of X with those of another y.
 """
 
 from __future__ import annotations
 
-import contextvars
-import uuid
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import dask
-from dask.base import get_scheduler, named_schedulers
+from dask.base import get_scheduler
 from dask.core import flatten, get_dependencies
 from dask.dataframe.dask_expr._shuffle import DiskShuffle
-from dask.optimization import cull
 from dask.system import CPU_COUNT
-from sklearn import config_context, get_config
+from sklearn import get_config
 
+from dfml._loaders import ClusterLoader, Loaded, Loader, Task, Turn, make_loader
 from dfml.exceptions import PartitionMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["Partitions", "Turn"]
+__all__ = ["Loads", "Partitions", "Turn"]
 
 _SHARED = -1
-
-
-class Turn(NamedTuple):
-    """One load: which partition, and in which pass over the table."""
-
-    number: int
-    epoch: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class _Boxed:
-    """A value that dask must not look into, as a task."""
-
-    value: Any
-
-    def __call__(self) -> Any:
-        return self.value
-
-
-class _Loader(Protocol):
-    """Where partitions are loaded; one class for each kind of scheduler."""
-
-    def submit(self, graph: dict[Any, Any], key: Any, turn: Turn) -> Any: ...
-
-    def shared(self, graph: dict[Any, Any], keys: list[Any]) -> dict[Any, Any]: ...
-
-    def close(self) -> None: ...
 
 
 class Partitions:
@@ -106,13 +74,38 @@ class Partitions:
         """Whether some upstream task serves several partitions, as in a shuffle."""
         return any(self._needed)
 
+    @contextmanager
+    def loading(
+        self, then: Callable[[Any, Turn], Any] | None = None
+    ) -> Generator[Loads]:
+        """Open loads of single partitions.
+
+        Parameters
+        ----------
+        then : callable, optional
+            Called with the loaded partition and its turn where it was loaded; its
+            result is the value of the load.
+
+        Yields
+        ------
+        loads : Loads
+            Closed on exit; loads that have not started are given up.
+        """
+        loader = make_loader(self._get, Task(then, get_config()))
+        try:
+            if self._front is None:
+                self._front = loader.shared(self._graph, _union(self._needed))
+            yield Loads(self, loader)
+        finally:
+            loader.close()
+
     def stream(
         self,
         order: Iterable[Turn] | None = None,
         then: Callable[[Any, Turn], Any] | None = None,
         *,
         ahead: int | None = None,
-    ) -> Generator[tuple[Turn, Any]]:
+    ) -> Generator[tuple[Turn, Loaded]]:
         """Load partitions in order, at most ``ahead`` before the one in use.
 
         Parameters
@@ -120,8 +113,7 @@ class Partitions:
         order : iterable of Turn, optional
             Which partitions, with repetitions for epochs; all once by default.
         then : callable, optional
-            Called with the loaded partition and its turn where it was loaded, in
-            parallel; its result is what is yielded.
+            As in :meth:`loading`.
         ahead : int, optional
             How many partitions may be loading or loaded beside the one in use; twice
             the processors by default.
@@ -131,41 +123,76 @@ class Partitions:
         turn, loaded : tuple
             In the order asked for. An error of a load carries a note with the number.
         """
-        loader = _loader_for(self._get, _Task(then, get_config()))
+        limit = 2 * CPU_COUNT if ahead is None else ahead
         window: deque[tuple[Turn, Any]] = deque()
-        try:
-            if self._front is None:
-                self._front = loader.shared(self._graph, _union(self._needed))
-            limit = 2 * CPU_COUNT if ahead is None else ahead
-            for turn in map(Turn, range(len(self))) if order is None else order:
-                window.append((turn, self._submit(loader, turn)))
-                if len(window) > limit:
-                    yield _result(*window.popleft(), len(self))
-            while window:
-                yield _result(*window.popleft(), len(self))
-        finally:
-            for _, future in window:
-                future.cancel()
-            loader.close()
+        with self.loading(then) as loads:
+            try:
+                for turn in map(Turn, range(len(self))) if order is None else order:
+                    window.append((turn, loads.submit(turn)))
+                    if len(window) > limit:
+                        turn, future = window.popleft()
+                        yield turn, self.result(turn, future)
+                while window:
+                    turn, future = window.popleft()
+                    yield turn, self.result(turn, future)
+            finally:
+                for _, future in window:
+                    future.cancel()
 
     def map(self, function: Callable[[Any, Turn], Any]) -> list[Any]:
         """Apply a function to every partition in parallel and gather the results."""
-        return [result for _, result in self.stream(then=function)]
+        return [loaded.value for _, loaded in self.stream(then=function)]
 
-    def first(self, then: Callable[[Any, Turn], Any]) -> Generator[tuple[Turn, Any]]:
-        """Load partitions one by one, from the first on, without look-ahead."""
-        return self.stream(then=then, ahead=0)
+    def result(self, turn: Turn, future: Any) -> Any:
+        """Wait for a future of a turn; an error gets a note with the partition."""
+        try:
+            return future.result()
+        except Exception as err:
+            err.add_note(f"dfml: in partition {turn.number} of {len(self)}.")
+            raise
 
-    def _submit(self, loader: _Loader, turn: Turn) -> Any:
+    def private(self, number: int) -> dict[Any, Any]:
+        """Make the graph of one partition alone; shared work stands in it as done."""
         front = self._front or {}
+        graph = {key: self._graph[key] for key in self._owned[number]}
+        graph.update({key: front[key] for key in self._needed[number]})
+        return graph
+
+    def key(self, number: int) -> Any:
+        """Name the key of one partition in its graph."""
+        return self._keys[number]
+
+
+class Loads:
+    """Loads of single partitions, in the place where dask's scheduler works.
+
+    Parameters
+    ----------
+    partitions : Partitions
+        What is loaded.
+    loader : Loader
+        Where.
+    """
+
+    def __init__(self, partitions: Partitions, loader: Loader) -> None:
+        self._partitions = partitions
+        self._loader = loader
+
+    @property
+    def client(self) -> Any:
+        """The client of the cluster that loads, None if there is none."""
+        loader = self._loader
+        return loader.client if isinstance(loader, ClusterLoader) else None
+
+    def submit(self, turn: Turn) -> Any:
+        """Start to load one partition."""
         number = turn.number
-        private = {key: self._graph[key] for key in self._owned[number]}
-        private.update({key: front[key] for key in self._needed[number]})
-        return loader.submit(private, self._keys[number], turn)
+        graph = self._partitions.private(number)
+        return self._loader.submit(graph, self._partitions.key(number), turn)
 
 
 def _union(needed: list[set[Any]]) -> list[Any]:
-    """All shared keys, each once, in a stable order."""
+    """List all shared keys, each once, in a stable order."""
     return sorted(set().union(*needed), key=str)
 
 
@@ -208,158 +235,3 @@ def _owners(
                 dependencies[task] = get_dependencies(graph, task)
             pending.extend(dependencies[task])
     return owner, dependencies
-
-
-def _result(turn: Turn, future: Any, total: int) -> tuple[Turn, Any]:
-    try:
-        return turn, future.result()
-    except Exception as err:
-        err.add_note(f"dfml: in partition {turn.number} of {total}.")
-        raise
-
-
-@dataclass(frozen=True)
-class _Task:
-    """The function for loaded partitions, under the caller's configuration."""
-
-    function: Callable[[Any, Turn], Any] | None
-    config: dict[str, Any]
-
-    def __call__(self, loaded: Any, turn: Turn) -> Any:
-        if self.function is None:
-            return loaded
-        with config_context(**self.config):
-            return self.function(loaded, turn)
-
-
-def _load(graph: dict[Any, Any], key: Any, task: _Task, turn: Turn) -> Any:
-    return task(dask.get(graph, key), turn)
-
-
-def _compute_front(
-    get: Callable[..., Any], graph: dict[Any, Any], keys: list[Any]
-) -> dict[Any, Any]:
-    if not keys:
-        return {}
-    values = get(cull(graph, keys)[0], keys)
-    return {key: (_Boxed(value),) for key, value in zip(keys, values, strict=True)}
-
-
-class _Deferred:
-    """A load that runs when its result is asked for."""
-
-    def __init__(self, *args: Any) -> None:
-        self._args = args
-
-    def result(self) -> Any:
-        return _load(*self._args)
-
-    def cancel(self) -> None:
-        """Nothing was started."""
-
-
-class _SynchronousLoader:
-    """Loads in the calling thread when a partition is asked for, for debugging."""
-
-    def __init__(self, get: Callable[..., Any], task: _Task) -> None:
-        self._get = get
-        self._task = task
-
-    def submit(self, graph: dict[Any, Any], key: Any, turn: Turn) -> _Deferred:
-        return _Deferred(graph, key, self._task, turn)
-
-    def shared(self, graph: dict[Any, Any], keys: list[Any]) -> dict[Any, Any]:
-        return _compute_front(self._get, graph, keys)
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-class _ThreadLoader(_SynchronousLoader):
-    """Loads in threads of this process."""
-
-    def __init__(self, get: Callable[..., Any], task: _Task) -> None:
-        super().__init__(get, task)
-        self._pool = ThreadPoolExecutor(_n_workers(), "dfml-load")
-
-    def submit(self, graph: dict[Any, Any], key: Any, turn: Turn) -> Any:
-        context = contextvars.copy_context()
-        return self._pool.submit(context.run, _load, graph, key, self._task, turn)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _ProcessLoader(_SynchronousLoader):
-    """Loads in one pool of processes, which get the task once and live as long."""
-
-    def __init__(self, get: Callable[..., Any], task: _Task) -> None:
-        from dask.multiprocessing import get_context
-
-        super().__init__(get, task)
-        self._pool = ProcessPoolExecutor(
-            _n_workers(), get_context(), _receive_task, (cloudpickle.dumps(task),)
-        )
-
-    def submit(self, graph: dict[Any, Any], key: Any, turn: Turn) -> Any:
-        return self._pool.submit(_load_received, cloudpickle.dumps((graph, key)), turn)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-_received: list[_Task] = []
-
-
-def _receive_task(pickled: bytes) -> None:
-    _received.append(cloudpickle.loads(pickled))
-
-
-def _load_received(pickled: bytes, turn: Turn) -> Any:
-    graph, key = cloudpickle.loads(pickled)
-    return _load(graph, key, _received[-1], turn)
-
-
-def _n_workers() -> int:
-    return int(dask.config.get("num_workers", None) or CPU_COUNT)
-
-
-class _ClusterLoader:
-    """Loads on the workers of a ``distributed`` cluster; results come back here."""
-
-    def __init__(self, client: Any, task: _Task) -> None:
-        self._client = client
-        # Fresh names: a second run must not find the futures of the first.
-        self._stream = uuid.uuid4().hex
-        self._task = f"dfml-task-{self._stream}"
-        self._tasks = client.scatter({self._task: task})
-
-    def submit(self, graph: dict[Any, Any], key: Any, turn: Turn) -> Any:
-        last = f"dfml-load-{self._stream}-{uuid.uuid4().hex}"
-        call = (_call, self._task, key, turn.number, turn.epoch)
-        return self._client.get({**graph, **self._tasks, last: call}, last, sync=False)
-
-    def shared(self, graph: dict[Any, Any], keys: list[Any]) -> dict[Any, Any]:
-        if not keys:
-            return {}
-        futures = self._client.get(cull(graph, keys)[0], keys, sync=False)
-        return dict(zip(keys, futures, strict=True))
-
-    def close(self) -> None:
-        """Futures are released with their last reference."""
-        self._tasks = {}
-
-
-def _call(task: _Task, loaded: Any, number: int, epoch: int) -> Any:
-    return task(loaded, Turn(number, epoch))
-
-
-def _loader_for(get: Callable[..., Any], task: _Task) -> _Loader:
-    client = getattr(get, "__self__", None)
-    if client is not None and hasattr(client, "scheduler_info"):
-        return _ClusterLoader(client, task)
-    if get is named_schedulers["synchronous"]:
-        return _SynchronousLoader(get, task)
-    if get is named_schedulers["processes"]:
-        return _ProcessLoader(get, task)
-    return _ThreadLoader(get, task)

@@ -1,37 +1,46 @@
 """The sequence of ``partial_fit`` steps over the partitions of a table.
 
-Partitions load and become arrays in parallel, a few ahead; the steps run one
-after another on one thread of this process, so each counts exactly once.
+Partitions load and become arrays in parallel, a few ahead; the steps run one after
+another. In this process they run in place on one thread. On a cluster they run on
+workers, each on a copy of the model, so that a step counts once whatever is retried.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
+import time
+import uuid
 import warnings
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn import config_context, get_config
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_array
 
-from dfml._arrays import pack_labels
+from dfml._labels import check_labels
 from dfml._partitions import Partitions, Turn
-from dfml.exceptions import DfmlWarning, EmptyTableError, LabelError
+from dfml.exceptions import DfmlWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator
 
     from dfml._arrays import Block
-    from dfml._frames import Packer, Table
+    from dfml._frames import Packer
+    from dfml._loaders import Loaded
+    from dfml._partitions import Loads
 
-__all__ = ["Plan", "Training", "find_classes", "takes"]
+__all__ = ["Plan", "Sequence", "Step", "Training", "shuffled_rows", "takes"]
 
-#: More distinct labels than this are taken for a mistake, unless they are integers.
-MAX_CLASSES = 10_000
+#: Seconds of steps on a cluster after which the model is fetched: what a lost worker
+#: can cost.
+CHECKPOINT_SECONDS = 2.0
 
 _DISK_SHUFFLE = """\
 {where}: dask shuffles this table on disk, which puts the rows of a partition in \
@@ -63,13 +72,26 @@ class Plan:
     epochs: int = 1
     seed: int | None = None
 
-    def turns(self) -> Iterator[Turn]:
-        """List the loads of all epochs in order."""
+    def __len__(self) -> int:
+        """Count the turns."""
+        return self.n_partitions * self.epochs
+
+    def turns(self, done: int = 0) -> Iterator[Turn]:
+        """List the loads of all epochs in order, from the one after ``done`` on."""
+        return islice(self._turns(), done, None)
+
+    def _turns(self) -> Iterator[Turn]:
         for epoch in range(self.epochs):
             numbers = np.arange(self.n_partitions)
             if self.seed is not None:
                 numbers = np.random.default_rng([self.seed, epoch]).permutation(numbers)
             yield from (Turn(int(number), epoch) for number in numbers)
+
+
+def shuffled_rows(seed: int, turn: Turn, n_rows: int) -> Any:
+    """Permute the rows of a partition, anew in each epoch."""
+    generator = np.random.default_rng([seed, turn.epoch, turn.number])
+    return generator.permutation(n_rows)
 
 
 @dataclass(frozen=True)
@@ -87,10 +109,29 @@ class Prepare:
         return block.take(shuffled_rows(self.seed, turn, len(block)))
 
 
-def shuffled_rows(seed: int, turn: Turn, n_rows: int) -> Any:
-    """Permute the rows of a partition, anew in each epoch."""
-    generator = np.random.default_rng([seed, turn.epoch, turn.number])
-    return generator.permutation(n_rows)
+@dataclass(frozen=True)
+class Step:
+    """What one step was: its turn, its rows, and where its time went.
+
+    Parameters
+    ----------
+    epoch, partition : int
+        The turn.
+    rows : int
+        Rows trained on; 0 for an empty partition.
+    seconds_loading, seconds_training, seconds_waiting : float
+        Of the load where it ran, of ``partial_fit``, and of the training for the load.
+    score : float or None
+        Of the model on the partition before it was trained on it.
+    """
+
+    epoch: int
+    partition: int
+    rows: int
+    seconds_loading: float = 0.0
+    seconds_training: float = 0.0
+    seconds_waiting: float = 0.0
+    score: float | None = None
 
 
 @dataclass
@@ -100,82 +141,195 @@ class Training:
     Parameters
     ----------
     model : estimator
-        Trained in place; it belongs to the training alone.
+        It belongs to the training alone.
     options : dict
         Passed to each ``partial_fit``.
     classes : ndarray, list of ndarray or None
         Passed as ``classes``; labels outside are refused before the step.
+    scorer : callable or None
+        ``scorer(model, X, y)`` scores a partition before it is trained on.
     """
 
     model: Any
     options: dict[str, Any] = field(default_factory=dict)
     classes: Any = None
+    scorer: Callable[..., float] | None = None
     n_partitions_seen: int = 0
     n_samples_seen: int = 0
     first_rows: Any = None
-    _config: dict[str, Any] = field(default_factory=get_config)
+    last: Step | None = None
+    config: dict[str, Any] = field(default_factory=get_config)
 
-    def run(
-        self, where: str, partitions: Partitions, plan: Plan, packer: Packer, ahead: int
-    ) -> None:
-        """Train on all turns of a plan.
-
-        Parameters
-        ----------
-        where : str
-            The call, for messages.
-        partitions : Partitions
-            The lowered table.
-        plan : Plan
-            Order and epochs.
-        packer : Packer
-            Makes blocks of loaded partitions.
-        ahead : int
-            Partitions loading or loaded beside the one in training.
-
-        Raises
-        ------
-        EmptyTableError
-            If no partition has a row.
-        KeyboardInterrupt
-            On Ctrl-C, after the running step has ended: the model is whole.
-        """
-        if not partitions.order_is_fixed:
-            warnings.warn(_DISK_SHUFFLE.format(where=where), DfmlWarning, stacklevel=5)
-        prepare = Prepare(packer, plan.seed)
-        blocks = partitions.stream(plan.turns(), prepare, ahead=ahead)
-        # Steps run off the main thread, where Ctrl-C cannot cut them in half:
-        # scikit-learn's MLP would swallow it.
-        with closing(blocks), ThreadPoolExecutor(1, "dfml-train") as thread:
-            for turn, block in blocks:
-                if len(block):
-                    _whole(thread.submit(self._step, turn, block))
-        if not self.n_partitions_seen:
-            raise EmptyTableError.expecting(
-                where, "at least one row", "none", "check the filters of the table"
-            )
-
-    def _step(self, turn: Turn, block: Block) -> None:
+    def step(self, turn: Turn, loaded: Loaded) -> None:
+        """Train on one block; the partition is in the note of any error."""
         try:
-            self.step(block)
+            with config_context(**self.config):
+                self._step(turn, loaded)
         except Exception as err:
             err.add_note(f"dfml: in partition {turn.number}, epoch {turn.epoch}.")
             raise
 
-    def step(self, block: Block) -> None:
-        """Train on one block."""
+    def _step(self, turn: Turn, loaded: Loaded) -> None:
+        block: Block = loaded.value
+        score, seconds = None, 0.0
+        if len(block):
+            options = self._options(block)
+            score = self._score(block)
+            start = time.perf_counter()
+            self.model.partial_fit(block.X, block.y, **options)
+            seconds = time.perf_counter() - start
+            if self.first_rows is None:
+                self.first_rows = block.X[:2]
+            self.n_partitions_seen += 1
+            self.n_samples_seen += len(block)
+        self.last = Step(
+            turn.epoch, turn.number, len(block), loaded.seconds, seconds, score=score
+        )
+
+    def _options(self, block: Block) -> dict[str, Any]:
         options = dict(self.options)
         if self.classes is not None:
             check_labels(block.y, self.classes)
             options["classes"] = self.classes
         if block.sample_weight is not None:
             options["sample_weight"] = block.sample_weight
-        with config_context(**self._config):
-            self.model.partial_fit(block.X, block.y, **options)
-        if self.first_rows is None:
-            self.first_rows = block.X[:2]
-        self.n_partitions_seen += 1
-        self.n_samples_seen += len(block)
+        return options
+
+    def _score(self, block: Block) -> float | None:
+        """Score the model on rows it has not seen; the first model has none."""
+        if self.scorer is None or not self.n_partitions_seen:
+            return None
+        return float(self.scorer(self.model, block.X, block.y))
+
+
+class Sequence:
+    """The steps of a plan, each yielded when it is done.
+
+    Parameters
+    ----------
+    training : Training
+        Where to begin; it may have steps behind it.
+    partitions : Partitions
+        The lowered table.
+    plan : Plan
+        Order and epochs.
+    packer : Packer
+        Makes blocks of loaded partitions.
+    ahead : int
+        Partitions loading or loaded beside the one in training.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        partitions: Partitions,
+        plan: Plan,
+        packer: Packer,
+        ahead: int,
+    ) -> None:
+        self._training = training
+        self._partitions = partitions
+        self._plan = plan
+        self._prepare = Prepare(packer, plan.seed)
+        self._ahead = ahead
+        self._remote: Any = None
+
+    def state(self) -> Training:
+        """Get the training as of the last whole step, from a worker if need be."""
+        if self._remote is not None:
+            self._training = self._remote.result()
+            self._remote = None
+        return self._training
+
+    def steps(self, where: str, done: int = 0) -> Generator[Step]:
+        """Train, and yield each step when it is done.
+
+        Parameters
+        ----------
+        where : str
+            The call, for messages.
+        done : int, default=0
+            Turns of the plan to leave out, as they are done already.
+
+        Yields
+        ------
+        step : Step
+            The training is whole whenever a step is yielded, and when Ctrl-C raises.
+        """
+        if not self._partitions.order_is_fixed:
+            warnings.warn(_DISK_SHUFFLE.format(where=where), DfmlWarning, stacklevel=6)
+        with self._partitions.loading(self._prepare) as loads:
+            turns = self._plan.turns(done)
+            run = self._on_cluster if loads.client is not None else self._here
+            with closing(run(loads, turns)) as steps:
+                yield from steps
+
+    def _here(self, loads: Loads, turns: Iterator[Turn]) -> Generator[Step]:
+        # scikit-learn imports some of what it needs at the first call: on the main
+        # thread that cannot meet an import lock that a signal has left behind.
+        check_array(pd.DataFrame({"x": [0.0]}))
+        # Steps run off the main thread, where Ctrl-C cannot cut them in half:
+        # scikit-learn's MLP would swallow it.
+        with ThreadPoolExecutor(1, "dfml-train") as thread:
+            waiting = _Clock()
+            for turn, future in _window(loads, turns, self._ahead):
+                with waiting:
+                    loaded = self._partitions.result(turn, future)
+                del future
+                _whole(thread.submit(self._training.step, turn, loaded))
+                del loaded
+                assert self._training.last is not None
+                yield replace(self._training.last, seconds_waiting=waiting.take())
+
+    def _on_cluster(self, loads: Loads, turns: Iterator[Turn]) -> Generator[Step]:
+        client = loads.client
+        state = _root(client, self._training)
+        running: deque[tuple[Turn, Any, Any]] = deque()
+        behind = 0.0
+        # One step is queued behind the one that runs, to keep the worker busy.
+        for turn, block in _window(loads, turns, max(self._ahead - 1, 0)):
+            state = client.submit(
+                _advance, state, block, turn.number, turn.epoch, key=_key("step", turn)
+            )
+            last = client.submit(_last, state, key=_key("last", turn))
+            running.append((turn, state, last))
+            del block
+            if len(running) > 1:
+                step = self._finish(*running.popleft())
+                behind += step.seconds_training
+                yield step
+            if behind > CHECKPOINT_SECONDS:
+                while running:
+                    yield self._finish(*running.popleft())
+                # A new root: what a lost worker takes with it begins here.
+                state, behind = _root(client, self.state()), 0.0
+        while running:
+            yield self._finish(*running.popleft())
+        self.state()
+
+    def _finish(self, turn: Turn, state: Any, last: Any) -> Step:
+        with _Clock() as waiting:
+            step: Step = self._partitions.result(turn, last)
+        self._remote = state
+        waited = max(0.0, waiting.take() - step.seconds_training)
+        return replace(step, seconds_waiting=waited)
+
+
+def _window(
+    loads: Loads, turns: Iterator[Turn], ahead: int
+) -> Generator[tuple[Turn, Any]]:
+    """Keep loads under way for the turns to come; futures are yielded in order."""
+    window: deque[tuple[Turn, Any]] = deque()
+    try:
+        for turn in turns:
+            window.append((turn, loads.submit(turn)))
+            if len(window) > ahead:
+                yield window.popleft()
+        while window:
+            yield window.popleft()
+    finally:
+        for _, future in window:
+            future.cancel()
 
 
 def _whole(running: Any) -> None:
@@ -187,123 +341,44 @@ def _whole(running: Any) -> None:
         raise
 
 
-def check_labels(y: Any, classes: Any) -> None:
-    """Refuse labels that are not among the classes.
+class _Clock:
+    """Adds up the seconds inside ``with``."""
 
-    Parameters
-    ----------
-    y : ndarray
-        Labels of a partition.
-    classes : ndarray or list of ndarray
-        The classes, one array a target for multi-output.
+    def __init__(self) -> None:
+        self._seconds = 0.0
 
-    Raises
-    ------
-    LabelError
-        Naming some of the labels.
-    """
-    several = isinstance(classes, list)
-    pairs = zip(y.T, classes, strict=True) if several else [(y, classes)]
-    for labels, known in pairs:
-        outside = labels[~np.isin(labels, known)]
-        if len(outside):
-            raise LabelError.expecting(
-                "fit",
-                f"labels among the classes {list(known)[:20]}",
-                f"{len(outside)} others, such as {pd.unique(outside)[:5].tolist()}",
-                "pass all classes, fit(..., classes=[...])",
-            )
+    def __enter__(self) -> _Clock:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds += time.perf_counter() - self._start
+
+    def take(self) -> float:
+        """Read the seconds, and begin anew."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
 
-@dataclass(frozen=True)
-class _Distinct:
-    """The distinct labels of a partition and the number of missing ones."""
-
-    packer: Packer
-    is_label: bool
-
-    def __call__(self, loaded: Any, _: Turn) -> list[tuple[Any, int]]:
-        y = loaded if self.is_label else self.packer.split(loaded)[1]
-        columns, metas = _columns(y), _columns(self.packer.target)
-        return [
-            (
-                pack_labels(pd.Series(column.dropna().unique()), meta),
-                int(column.isna().sum()),
-            )
-            for column, meta in zip(columns, metas, strict=True)
-        ]
+def _key(kind: str, turn: Turn) -> str:
+    """Name a task of this run only: no other run may find its future."""
+    return f"dfml-{kind}-{turn.epoch}-{turn.number}-{uuid.uuid4().hex}"
 
 
-def _columns(y: Any) -> list[Any]:
-    return [y[c] for c in y.columns] if isinstance(y, pd.DataFrame) else [y]
+def _root(client: Any, training: Training) -> Any:
+    """Put a training on the cluster with a recipe, so that it outlives its worker."""
+    import cloudpickle
+
+    return client.submit(cloudpickle.loads, cloudpickle.dumps(training), pure=False)
 
 
-def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
-    """Find the classes by one parallel pass over the label columns alone.
-
-    Parameters
-    ----------
-    where : str
-        The call, for messages.
-    table : Table
-        With a target.
-    partitions : Partitions
-        The whole table, lowered; used instead of the label column where reading
-        that alone would run a shared shuffle or merge a second time.
-
-    Returns
-    -------
-    classes : ndarray or list of ndarray
-        Sorted; a list for several targets.
-
-    Raises
-    ------
-    LabelError
-        If a label is missing, there is only one class, or there are more than
-        10,000 and they are not integers.
-    """
-    if partitions.shares_work:
-        found = partitions.map(_Distinct(table.packer(), is_label=False))
-    else:
-        labels = Partitions(table.labels)
-        found = labels.map(_Distinct(table.packer(), is_label=True))
-    several = isinstance(table.target, pd.DataFrame)
-    names: Sequence[Any] = table.target.columns if several else [table.target.name]
-    classes = [
-        _merge_classes(where, name, [part[i] for part in found])
-        for i, name in enumerate(names)
-    ]
-    return classes if several else classes[0]
+def _advance(training: Training, loaded: Loaded, number: int, epoch: int) -> Training:
+    """Make the next state from a copy: the task may run any number of times."""
+    following = copy.deepcopy(training)
+    following.step(Turn(number, epoch), loaded)
+    return following
 
 
-def _merge_classes(where: str, name: Any, parts: list[tuple[Any, int]]) -> Any:
-    missing = sum(count for _, count in parts)
-    if missing:
-        raise LabelError.expecting(
-            where,
-            "a label in every row",
-            f"{missing} missing in column {name!r}",
-            "drop those rows, for example ddf.dropna(subset=[label])",
-        )
-    values = [labels for labels, _ in parts if len(labels)]
-    if not values:
-        raise EmptyTableError.expecting(
-            where, "at least one row", "none", "check the filters of the table"
-        )
-    classes = np.unique(np.concatenate(values))
-    if len(classes) > MAX_CLASSES and classes.dtype.kind not in "iu":
-        raise LabelError.expecting(
-            where,
-            f"at most {MAX_CLASSES:,} classes",
-            f"{len(classes):,} distinct values in column {name!r}",
-            "use a regressor, or pass classes=[...]",
-        )
-    check_classification_targets(classes)
-    if len(classes) == 1:
-        raise LabelError.expecting(
-            where,
-            "at least two classes",
-            f"only {classes[0]!r} in column {name!r}",
-            "check the filters, or pass classes=[...]",
-        )
-    return classes
+def _last(training: Training) -> Step:
+    assert training.last is not None
+    return training.last

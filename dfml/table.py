@@ -375,8 +375,8 @@ def _run_parts(
     # Not a frame: what stands for each partition is only where its rows are.
     collection = dd.from_map(_itself, job.parts, meta=pd.DataFrame())
     task = _WritePart(job.answers, staged, len(job.parts))
-    for _, record in Partitions(collection).stream(missing, task, ahead=_AHEAD):
-        yield record
+    for _, loaded in Partitions(collection).stream(missing, task, ahead=_AHEAD):
+        yield loaded.value
 
 
 def _itself(part: Part) -> Part:

@@ -17,8 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _num_samples, column_or_1d
 
 from dfml import _frames
+from dfml._labels import find_classes
 from dfml._partitions import Partitions, Turn
-from dfml._training import Plan, Training, find_classes, shuffled_rows, takes
+from dfml._training import Plan, Sequence, Training, shuffled_rows, takes
+from dfml._watching import History, watch
 from dfml.estimators._base import MetaEstimator, answers
 from dfml.estimators._checks import check_partial_fit, check_takes_text
 
@@ -60,6 +62,9 @@ class Incremental(MetaEstimator):
         Partitions trained on, all epochs together, empty ones not counted.
     n_samples_seen_ : int
         Rows trained on, all epochs together.
+    history_ : list of dict
+        One entry a step of a lazy fit: ``epoch``, ``partition``, ``rows``,
+        ``seconds_loading``, ``seconds_training`` and ``seconds_waiting``.
 
     See Also
     --------
@@ -69,8 +74,9 @@ class Incremental(MetaEstimator):
     Notes
     -----
     Training is sequential by nature; loading is not. On a ``distributed`` cluster the
-    workers load and the steps run in the calling process, so that a worker that is
-    lost costs a load and never a step.
+    steps run on workers too, each on a copy of the model: whatever is retried or killed,
+    a step counts once. The model is fetched every two seconds of training, so that a
+    lost worker costs no more than those.
 
     Examples
     --------
@@ -233,25 +239,33 @@ class Incremental(MetaEstimator):
         table = _frames.join(where, X, y, weight)
         check_takes_text(where, training.model, table)
         partitions = Partitions(table.joint)
-        _log.info("%s: %d partitions, %d epochs", where, len(partitions), epochs)
         if training.classes is None and self._wants_classes(training.model, table):
             training.classes = find_classes(where, table, partitions)
         plan = Plan(len(partitions), epochs, seed)
         before = training.n_partitions_seen
+        steps = Sequence(training, partitions, plan, table.packer(), self.look_ahead)
+        history = History()
         try:
-            training.run(where, partitions, plan, table.packer(), self.look_ahead)
+            watch(where, steps, plan, [history])
         except KeyboardInterrupt as interrupt:
-            if training.n_partitions_seen > before:
-                self._keep(training)
-                self._learn(table, training)
-                total = before + len(partitions) * epochs
+            reached = steps.state()
+            if reached.n_partitions_seen > before:
+                self._keep_lazily(table, reached, history)
                 interrupt.add_note(
                     "dfml: estimator_ holds the model after "
-                    f"{training.n_partitions_seen} of {total} partitions."
+                    f"{reached.n_partitions_seen} of {before + len(plan)} partitions."
                 )
             raise
+        self._keep_lazily(table, steps.state(), history)
+
+    def _keep_lazily(
+        self, table: _frames.Table, training: Training, history: History
+    ) -> None:
         self._keep(training)
-        self._learn(table, training)
+        self.history_ = history.rows
+        self._learn_outputs(
+            table.features, table.target_names, table.named, training.first_rows
+        )
 
     def _wants_classes(self, model: Any, table: _frames.Table) -> bool:
         """Classes are looked for at the first step of a classifier that takes them."""
@@ -269,11 +283,6 @@ class Incremental(MetaEstimator):
         self.estimator_ = training.model
         self.n_partitions_seen_ = training.n_partitions_seen
         self.n_samples_seen_ = training.n_samples_seen
-
-    def _learn(self, table: _frames.Table, training: Training) -> None:
-        self._learn_outputs(
-            table.features, table.target_names, table.named, training.first_rows
-        )
 
 
 def _as_classes(classes: Any) -> Any:

@@ -72,9 +72,9 @@ def draw(where: str, table: Table, sample: Any, random_state: Any) -> Sample:
             return _draw_rows(where, partitions, packer, sample, generator)
         order = generator.permutation(len(partitions)).tolist()
     turns = (Turn(number) for number in order)
-    for turn, block in partitions.stream(turns, _Pack(packer), ahead=0):
-        if len(block):
-            return Sample(block, turn.number)
+    for turn, loaded in partitions.stream(turns, _Pack(packer), ahead=0):
+        if len(loaded.value):
+            return Sample(loaded.value, turn.number)
     raise _no_rows(where)
 
 
@@ -131,7 +131,8 @@ def _draw_rows(
         for number, (low, high) in enumerate(pairwise(starts))
     }
     turns = [Turn(number) for number, taken in rows.items() if len(taken)]
-    blocks = [block for _, block in partitions.stream(turns, _Take(packer, rows))]
+    taken = partitions.stream(turns, _Take(packer, rows))
+    blocks = [loaded.value for _, loaded in taken]
     alone = turns[0].number if len(turns) == 1 else None
     return Sample(_concatenate(blocks), alone)
 
