@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import (
+    UNUSED,
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from dfml import _frames
 from dfml._partitionwise import PartitionwiseMixin
 from dfml._responders import learn_schemas
+from dfml._responses import RESPONSES
 from dfml._schema import Contract
 from dfml._scoring import resolve_scorer, score_lazily
+from dfml.estimators._signatures import FitMethod
 from dfml.exceptions import InputTypeError
 
 if TYPE_CHECKING:
@@ -86,11 +96,15 @@ class LazyEstimatorMixin(PartitionwiseMixin):
         where = f"{type(self).__name__}.score"
         X, y, sample_weight = _frames.split_columns(where, X, y, sample_weight)
         if sample_weight is not None:
-            params = {**params, "sample_weight": sample_weight}
+            params = self._routed("score", {**params, "sample_weight": sample_weight})
         estimator = self._response_estimator
         if self._scoring is None:
             return float(estimator.score(X, y, **params))
         return float(resolve_scorer(where, self._scoring)(estimator, X, y, **params))
+
+    def _routed(self, _: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Check metadata against scikit-learn's routing; only wrappers need to."""
+        return params
 
     def _fit_and_answer(self, name: str, X: Any, y: Any, params: Any) -> Any:
         self.fit(X, y, **params)
@@ -157,6 +171,50 @@ class MetaEstimator(LazyEstimatorMixin, MetaEstimatorMixin, BaseEstimator):
 
     estimator: Any
     estimator_: Any
+
+    # The weights of `score` are the inner estimator's business, as a router sees it.
+    __metadata_request__score = {"sample_weight": UNUSED}  # noqa: RUF012 - as scikit-learn
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let ``fit`` name ``sample_weight`` only where the estimator takes it."""
+        super().__init_subclass__(**kwargs)
+        method = cls.__dict__.get("fit")
+        if inspect.isfunction(method):
+            cls.fit = FitMethod(method, cls._trains_by())  # type: ignore[assignment,method-assign]
+
+    @classmethod
+    def _trains_by(cls) -> str:
+        """Name the method of the inner estimator that ``fit`` calls."""
+        return "partial_fit" if hasattr(cls, "partial_fit") else "fit"
+
+    def get_metadata_routing(self) -> Any:
+        """Say which metadata goes to which method of the inner estimator.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            ``fit`` asks for what the method that trains the estimator has requested:
+            ``partial_fit`` for ``Incremental``, else ``fit``.
+        """
+        mapping = MethodMapping().add(caller="fit", callee=self._trains_by())
+        if self._trains_by() == "partial_fit":
+            mapping.add(caller="partial_fit", callee="partial_fit")
+        for name in ("score", *(response.name for response in RESPONSES)):
+            mapping.add(caller=name, callee=name)
+        router = MetadataRouter(owner=self).add_self_request(self)
+        return router.add(estimator=self.estimator, method_mapping=mapping)
+
+    def _routed(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Refuse metadata that the inner estimator has not asked for.
+
+        scikit-learn does so where its metadata routing is enabled, and only there.
+        """
+        given = {name: value for name, value in params.items() if value is not None}
+        if not given or not get_config()["enable_metadata_routing"]:
+            return params
+        callee = method if method == "score" else self._trains_by()
+        routed: dict[str, Any] = process_routing(self, method, **given).estimator
+        return dict(routed[callee])
 
     @property
     def _response_estimator(self) -> Any:

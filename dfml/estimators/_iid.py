@@ -113,6 +113,7 @@ class IID(MetaEstimator):
         """
         self._validate_params()
         model = clone(self.estimator)
+        fit_params = self._routed("fit", fit_params)
         weight = fit_params.pop("sample_weight", None)
         if not _frames.is_lazy(X):
             X, y, weight = _frames.split_columns("IID.fit", X, y, weight)

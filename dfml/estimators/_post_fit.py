@@ -81,6 +81,7 @@ class ParallelPostFit(MetaEstimator):
         where = "ParallelPostFit.fit"
         hint = "use dfml.Incremental or dfml.IID for lazy tables, or X.compute()"
         self._reject_lazy(where, X, hint)
+        fit_params = self._routed("fit", fit_params)
         weight = fit_params.pop("sample_weight", None)
         X, y, weight = _frames.split_columns(where, X, y, weight)
         if weight is not None:
