@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Self
 
 __all__ = [
+    "CheckpointError",
     "ColumnCollisionError",
     "ColumnMismatchError",
     "DfmlError",
@@ -55,6 +56,10 @@ class DfmlError(Exception):
 
 class PartitionMismatchError(DfmlError, ValueError):
     """X, y and the weights do not have the same partitions or rows."""
+
+
+class CheckpointError(DfmlError, ValueError):
+    """A checkpoint is broken, of other versions, or cannot be made of this data."""
 
 
 class ColumnMismatchError(DfmlError, ValueError):

@@ -25,7 +25,7 @@ from dfml._partitionwise import PartitionwiseMixin
 from dfml.estimators import ParallelPostFit
 from dfml.exceptions import TargetExistsError
 from dfml.sinks._answers import Answers, make_answers
-from dfml.sinks._digest import model_digest
+from dfml._digest import content_digest
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 from dfml.sources._files import fixed_folder, list_files
@@ -121,7 +121,7 @@ class TableJob:
     def model(self) -> str:
         """Digest of the model's content."""
         first = self.answers.responders[0]
-        return model_digest(first.estimator, first.columns, first.named)
+        return content_digest(first.estimator, first.columns, first.named)
 
     def plan(self) -> dict[str, Any]:
         """Give all that decides what will be written, as plain data."""

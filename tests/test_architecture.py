@@ -21,6 +21,7 @@ PACKAGE = ROOT / "dfml"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("exceptions",),
     ("_optional",),
+    ("_digest",),
     ("_schema", "_arrays"),
     ("sources",),
     ("_frames",),
@@ -33,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_labels",),
     ("_training",),
     ("_watching",),
+    ("_checkpoints",),
     ("_merging",),
     ("estimators",),
     ("iid",),

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import copy
 import logging
-from numbers import Integral
+import os
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.decomposition import IncrementalPCA
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
-from sklearn.utils.validation import _num_samples, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from dfml import _frames
+from dfml._checkpoints import Job
 from dfml._labels import find_classes
-from dfml._partitions import Partitions, Turn
-from dfml._training import Plan, Sequence, Training, shuffled_rows, takes
-from dfml._watching import History, watch
+from dfml._partitions import Partitions
+from dfml._training import Plan, Sequence, Training, takes
 from dfml.estimators._base import MetaEstimator, answers
 from dfml.estimators._checks import check_partial_fit, check_takes_text
+from dfml.estimators._fitting import Fitting, InMemorySteps, Validate
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn 1.8
+    from dfml.estimators._callbacks import CallbackSupportMixin, with_callbacks
 
 __all__ = ["Incremental"]
 
 _log = logging.getLogger("dfml")
 
 
-class Incremental(MetaEstimator):
+class Incremental(CallbackSupportMixin, MetaEstimator):
     """Train an estimator with ``partial_fit`` over the partitions of a table.
 
     Training is eager: ``fit`` reads the table once per epoch (and the label column
@@ -50,8 +57,23 @@ class Incremental(MetaEstimator):
         Seeds ``shuffle``; the estimator has its own.
     scoring : str, scorer or None, default=None
         What ``score`` computes; None for accuracy or R squared.
+    early_stopping : bool, default=False
+        Stop when the score of an epoch has not risen by ``tol`` for
+        ``n_iter_no_change`` epochs: the score on ``fit(..., validation=)``, or else the
+        mean prequential score.
+    n_iter_no_change : int, default=5
+        Epochs without a rise before stopping.
+    tol : float, default=1e-3
+        The least rise that counts.
+    prequential : bool, default=False
+        Score each partition before it is trained on, which costs one ``predict``.
     look_ahead : int, default=2
         Partitions that may be loading or loaded beside the one in training.
+    checkpoint : path, default=None
+        Folder in which a lazy ``fit`` saves itself every two seconds. After a crash of
+        the process the same ``fit`` on the same data goes on from there and ends
+        bit-equal; when it ends the checkpoint is removed. Checkpoints are pickles: the
+        folder must be as trusted as the program.
 
     Attributes
     ----------
@@ -64,7 +86,10 @@ class Incremental(MetaEstimator):
         Rows trained on, all epochs together.
     history_ : list of dict
         One entry a step of a lazy fit: ``epoch``, ``partition``, ``rows``,
-        ``seconds_loading``, ``seconds_training`` and ``seconds_waiting``.
+        ``seconds_loading``, ``seconds_training`` and ``seconds_waiting``, and with
+        ``prequential`` the ``score`` before the step.
+    validation_scores_ : list of float
+        The score of each epoch, where there is ``early_stopping`` or ``validation``.
 
     See Also
     --------
@@ -74,9 +99,9 @@ class Incremental(MetaEstimator):
     Notes
     -----
     Training is sequential by nature; loading is not. On a ``distributed`` cluster the
-    steps run on workers too, each on a copy of the model: whatever is retried or killed,
-    a step counts once. The model is fetched every two seconds of training, so that a
-    lost worker costs no more than those.
+    steps run on workers too, each on a copy of the model: whatever is retried or
+    killed, a step counts once. The model is fetched every two seconds of training, so
+    that a lost worker costs no more than those.
 
     Examples
     --------
@@ -98,6 +123,11 @@ class Incremental(MetaEstimator):
         "shuffle": ["boolean"],
         "random_state": ["random_state"],
         "scoring": [str, callable, None],
+        "early_stopping": ["boolean"],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "prequential": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
         "look_ahead": [Interval(Integral, 0, None, closed="left")],
     }
 
@@ -109,14 +139,24 @@ class Incremental(MetaEstimator):
         shuffle: bool = False,
         random_state: Any = None,
         scoring: Any = None,
+        early_stopping: bool = False,
+        n_iter_no_change: int = 5,
+        tol: float = 1e-3,
+        prequential: bool = False,
         look_ahead: int = 2,
+        checkpoint: Any = None,
     ) -> None:
         self.estimator = estimator
         self.epochs = epochs
         self.shuffle = shuffle
         self.random_state = random_state
         self.scoring = scoring
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.prequential = prequential
         self.look_ahead = look_ahead
+        self.checkpoint = checkpoint
 
     @property
     def _scoring(self) -> Any:
@@ -128,8 +168,15 @@ class Incremental(MetaEstimator):
             tags.input_tags.sparse = False  # its fit takes them, its partial_fit not
         return tags
 
+    @with_callbacks
     def fit(
-        self, X: Any, y: Any = None, *, classes: Any = None, **fit_params: Any
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        classes: Any = None,
+        validation: Any = None,
+        **fit_params: Any,
     ) -> Incremental:
         """Train a clone of the estimator on the whole table, now.
 
@@ -143,6 +190,9 @@ class Incremental(MetaEstimator):
             The target: a name, or a lazy column of the same table.
         classes : array-like, optional
             All classes. Found by one pass over the label column if not given.
+        validation : tuple of (X, y), optional
+            Held-out rows, lazy or in memory, to score after each epoch; ``y`` may be a
+            column name.
         **fit_params : dict
             ``sample_weight`` (a column name, or a lazy column) where the estimator's
             ``partial_fit`` has it; anything else is passed on.
@@ -169,9 +219,16 @@ class Incremental(MetaEstimator):
         self._validate_params()
         check_partial_fit("Incremental.fit", self.estimator)
         training = Training(clone(self.estimator), classes=_as_classes(classes))
-        return self._train("Incremental.fit", training, X, y, fit_params, self.epochs)
+        where = "Incremental.fit"
+        validate = (
+            None
+            if validation is None
+            else Validate(validation[0], validation[1], self.scoring)
+        )
+        return self._train(where, training, X, y, fit_params, self.epochs, validate)
 
     @available_if(answers("partial_fit"))
+    @with_callbacks
     def partial_fit(
         self, X: Any, y: Any = None, *, classes: Any = None, **fit_params: Any
     ) -> Incremental:
@@ -213,59 +270,73 @@ class Incremental(MetaEstimator):
         y: Any,
         fit_params: dict[str, Any],
         epochs: int,
+        validate: Validate | None = None,
     ) -> Incremental:
         training.options = dict(fit_params)
         weight = training.options.pop("sample_weight", None)
-        seed = self._draw_seed()
         if _frames.is_lazy(X):
-            self._train_lazily(where, training, X, y, weight, epochs, seed)
+            table = _frames.join(where, X, y, weight)
+            self._train_lazily(where, training, table, epochs, validate)
         else:
             X, y, weight = _frames.split_columns(where, X, y, weight)
-            _train_in_memory(training, X, y, weight, epochs, seed)
-            self._keep(training)
+            if training.classes is None and not hasattr(training.model, "classes_"):
+                training.classes = _classes_in_memory(training.model, y)
+            plan = Plan(1, epochs, self._draw_seed())
+            fitting = Fitting(self, plan, validate, None)
+            steps = InMemorySteps(fitting.begin(training), plan, X, y, weight)
+            fitting.run(where, steps)
             self._forget_outputs()
+            self._keep(training, fitting)
         return self
 
     def _train_lazily(
         self,
         where: str,
         training: Training,
-        X: Any,
-        y: Any,
-        weight: Any,
+        table: _frames.Table,
         epochs: int,
-        seed: int | None,
+        validate: Validate | None,
     ) -> None:
-        table = _frames.join(where, X, y, weight)
         check_takes_text(where, training.model, table)
         partitions = Partitions(table.joint)
         if training.classes is None and self._wants_classes(training.model, table):
             training.classes = find_classes(where, table, partitions)
+        job = self._job(where, training, table, epochs)
+        seed = self._draw_seed() if job is None else job.seed(self._draw_seed)
         plan = Plan(len(partitions), epochs, seed)
+        fitting = Fitting(self, plan, validate, job)
+        training = fitting.begin(training)
         before = training.n_partitions_seen
         steps = Sequence(training, partitions, plan, table.packer(), self.look_ahead)
-        history = History()
         try:
-            watch(where, steps, plan, [history])
+            fitting.run(where, steps)
         except KeyboardInterrupt as interrupt:
             reached = steps.state()
             if reached.n_partitions_seen > before:
-                self._keep_lazily(table, reached, history)
+                self._keep(reached, fitting, table)
                 interrupt.add_note(
                     "dfml: estimator_ holds the model after "
-                    f"{reached.n_partitions_seen} of {before + len(plan)} partitions."
+                    f"{len(fitting.history.rows)} of {len(plan)} partitions."
                 )
             raise
-        self._keep_lazily(table, steps.state(), history)
+        self._keep(steps.state(), fitting, table)
 
-    def _keep_lazily(
-        self, table: _frames.Table, training: Training, history: History
-    ) -> None:
-        self._keep(training)
-        self.history_ = history.rows
-        self._learn_outputs(
-            table.features, table.target_names, table.named, training.first_rows
-        )
+    def _job(
+        self, where: str, training: Training, table: _frames.Table, epochs: int
+    ) -> Job | None:
+        """Name what is trained, where checkpoints are asked for."""
+        if self.checkpoint is None:
+            return None
+        parameters = {
+            "estimator": training.model,
+            "wrapper": {**self.get_params(deep=False), "estimator": None},
+            "epochs": epochs,
+            "classes": training.classes,
+            "options": training.options,
+            "target": table.target_names,
+        }
+        del parameters["wrapper"]["checkpoint"]
+        return Job(where, self.checkpoint, table.joint, parameters)
 
     def _wants_classes(self, model: Any, table: _frames.Table) -> bool:
         """Classes are looked for at the first step of a classifier that takes them."""
@@ -279,10 +350,19 @@ class Incremental(MetaEstimator):
             return None
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _keep(self, training: Training) -> None:
+    def _keep(
+        self, training: Training, fitting: Fitting, table: _frames.Table | None = None
+    ) -> None:
         self.estimator_ = training.model
         self.n_partitions_seen_ = training.n_partitions_seen
         self.n_samples_seen_ = training.n_samples_seen
+        self.history_ = fitting.history.rows
+        if fitting.stopping.scores:
+            self.validation_scores_ = fitting.stopping.scores
+        if table is not None:
+            self._learn_outputs(
+                table.features, table.target_names, table.named, training.first_rows
+            )
 
 
 def _as_classes(classes: Any) -> Any:
@@ -294,33 +374,6 @@ def _as_classes(classes: Any) -> Any:
     if isinstance(classes, list) and classes and isinstance(classes[0], np.ndarray):
         return classes
     return np.asarray(classes)
-
-
-def _train_in_memory(
-    training: Training, X: Any, y: Any, weight: Any, epochs: int, seed: int | None
-) -> None:
-    """Call ``partial_fit`` on the whole input, as the bare estimator would be."""
-    model, options = training.model, training.options
-    if weight is not None:
-        options["sample_weight"] = weight
-    if training.classes is None and not hasattr(model, "classes_"):
-        training.classes = _classes_in_memory(model, y)
-    if training.classes is not None:
-        options["classes"] = training.classes
-    for epoch in range(epochs):
-        given = X, y, weight
-        if seed is not None:
-            rows = shuffled_rows(seed, Turn(0, epoch), _num_samples(X))
-            given = tuple(_take(values, rows) for values in given)
-        if weight is not None:
-            options["sample_weight"] = given[2]
-        model.partial_fit(given[0], given[1], **options)
-        training.n_partitions_seen += 1
-        training.n_samples_seen += _num_samples(X)
-
-
-def _take(values: Any, rows: Any) -> Any:
-    return None if values is None else _safe_indexing(values, rows)
 
 
 def _classes_in_memory(model: Any, y: Any) -> Any:

@@ -4,9 +4,12 @@ import _thread
 import functools
 import operator
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import dask.array as da
@@ -27,6 +30,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from dfml import Incremental
 from dfml.exceptions import (
+    CheckpointError,
     ColumnMismatchError,
     DfmlWarning,
     EmptyTableError,
@@ -595,3 +599,255 @@ class TestScikitLearn:
     def test_naive_bayes(self, frame):
         clf = Incremental(GaussianNB()).fit(frame[[*FEATURES, "late"]], "late")
         assert_array_equal(clf.theta_, loop(GaussianNB(), frame).theta_)
+
+
+class TestHistory:
+    def test_one_entry_a_step(self, table):
+        frame = split_at(table, [100, 100, 300])[[*FEATURES, "late"]]
+        clf = Incremental(make_sgd(), epochs=2).fit(frame, "late")
+        assert [
+            (row["epoch"], row["partition"], row["rows"]) for row in clf.history_
+        ] == [
+            (epoch, number, rows)
+            for epoch in (0, 1)
+            for number, rows in enumerate([100, 0, 200, 300])
+        ]
+        assert "score" not in clf.history_[0]
+        seconds = [v for row in clf.history_ for k, v in row.items() if "seconds" in k]
+        assert len(seconds) == 24
+        assert all(value >= 0 for value in seconds)
+
+    def test_prequential_scores_are_of_the_model_before(self, frame, table):
+        data = frame[[*FEATURES, "late"]]
+        clf = Incremental(make_sgd(), prequential=True).fit(data, "late")
+        model = make_sgd()
+        for number in range(6):
+            part = table.iloc[number * 100 : number * 100 + 100]
+            if number:
+                expected = model.score(part[FEATURES], part["late"])
+                assert clf.history_[number]["score"] == expected
+            model.partial_fit(part[FEATURES], part["late"], ["no", "yes"])
+        assert "score" not in clf.history_[0]
+        assert_array_equal(clf.coef_, model.coef_)
+
+    def test_in_memory(self, table):
+        clf = Incremental(make_sgd(), epochs=3).fit(table[FEATURES], table["late"])
+        assert [row["rows"] for row in clf.history_] == [600] * 3
+
+
+class TestEarlyStopping:
+    @pytest.mark.parametrize("lazy", [False, True])
+    def test_on_validation_rows(self, frame, table, lazy):
+        held_out = make_table(200, seed=1)
+        X = held_out[[*FEATURES, "late"]]
+        validation = (dd.from_pandas(X, npartitions=2) if lazy else X, "late")
+        clf = Incremental(
+            make_sgd(), epochs=50, early_stopping=True, n_iter_no_change=2, tol=0.0
+        )
+        clf.fit(frame[[*FEATURES, "late"]], "late", validation=validation)
+        scores = clf.validation_scores_
+        assert 3 <= len(scores) < 50
+        assert len(clf.history_) == 6 * len(scores)
+        assert scores[-1] == clf.estimator_.score(held_out[FEATURES], held_out["late"])
+        assert max(scores[-2:]) <= max(scores[:-2])
+
+    def test_on_the_prequential_score(self, frame):
+        clf = Incremental(make_sgd(), epochs=50, early_stopping=True, tol=0.01)
+        clf.fit(frame[[*FEATURES, "late"]], "late")
+        assert len(clf.validation_scores_) < 50
+
+    def test_validation_alone_does_not_stop(self, frame, table):
+        clf = Incremental(make_sgd(), epochs=4)
+        clf.fit(
+            frame[[*FEATURES, "late"]],
+            "late",
+            validation=(table[FEATURES], table["late"]),
+        )
+        assert len(clf.validation_scores_) == 4
+
+    def test_needs_a_score(self, frame):
+        scaler = Incremental(StandardScaler(), early_stopping=True)
+        with pytest.raises(EstimatorTypeError, match="score"):
+            scaler.fit(frame[FEATURES])
+
+
+callback = pytest.importorskip("sklearn.callback")
+
+
+class Recording:
+    """A callback that writes down its hooks, and may ask to stop."""
+
+    def __init__(self, stop_at=None):
+        self.seen = []
+        self.stop_at = stop_at
+
+    def setup(self, estimator, context):
+        self.seen.append("setup")
+
+    def teardown(self, estimator, context):
+        self.seen.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context, **_):
+        pass
+
+    def on_fit_task_end(self, estimator, context, fitted_estimator=None, **_):
+        self.seen.append(context.task_name)
+        return self.seen.count("partition") == self.stop_at
+
+
+class TestCallbacks:
+    def test_one_task_a_partition_and_epoch(self, frame):
+        recording = Recording()
+        clf = Incremental(make_sgd(), epochs=2).set_callbacks(recording)
+        clf.fit(frame[[*FEATURES, "late"]], "late")
+        steps = [*["partition"] * 6, "epoch"] * 2
+        assert recording.seen == ["setup", *steps, "fit", "teardown"]
+
+    def test_a_callback_may_stop(self, frame):
+        recording = Recording(stop_at=4)
+        clf = Incremental(make_sgd(), epochs=2).set_callbacks(recording)
+        clf.fit(frame[[*FEATURES, "late"]], "late")
+        assert clf.n_partitions_seen_ == 4
+        assert recording.seen[-2:] == ["fit", "teardown"]
+
+    def test_teardown_after_an_error(self, table):
+        table.loc[350, "b"] = np.nan
+        recording = Recording()
+        clf = Incremental(make_sgd()).set_callbacks(recording)
+        frame = dd.from_pandas(table, npartitions=6)[[*FEATURES, "late"]]
+        with pytest.raises(ValueError, match="NaN"):
+            clf.fit(frame, "late")
+        assert recording.seen[-1] == "teardown"
+
+    def test_scikit_learns_own(self, frame, capsys):
+        pytest.importorskip("rich")
+        clf = Incremental(make_sgd(), epochs=2)
+        clf.set_callbacks(callback.ProgressBar())
+        clf.fit(frame[[*FEATURES, "late"]], "late")
+        assert clf.n_partitions_seen_ == 12
+
+
+class Dies(SGDClassifier):
+    """Ends the process in the middle of training, as a crash would."""
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        super().partial_fit(X, y, classes, sample_weight)
+        time.sleep(0.02)
+        return self
+
+
+CRASHING = """
+import os, sys, threading
+import dask, dask.dataframe as dd
+from tests.estimators.test_incremental import Dies, FEATURES
+from dfml import Incremental
+
+frame = dd.read_parquet(sys.argv[1])
+clf = Incremental(Dies(random_state=0), epochs=20, shuffle=True, checkpoint=sys.argv[2])
+threading.Timer(float(sys.argv[3]), os._exit, (9,)).start()
+with dask.config.set(scheduler="threads"):
+    clf.fit(frame[[*FEATURES, "late"]], "late")
+os._exit(0)
+"""
+
+
+class TestCheckpoint:
+    def params(self, folder):
+        return {"epochs": 3, "shuffle": True, "random_state": 1, "checkpoint": folder}
+
+    def test_goes_on_after_an_interrupt_bit_equal(self, lake, tmp_path):
+        data = dd.read_parquet(lake)[[*FEATURES, "late"]]
+        folder = tmp_path / "checkpoints"
+        expected = Incremental(make_sgd(), epochs=3, shuffle=True, random_state=1)
+        expected.fit(data, "late")
+        recording = Recording(stop_at=None)
+
+        def interrupt(*_, **__):
+            recording.seen.append("x")
+            if len(recording.seen) == 14:
+                raise KeyboardInterrupt
+            return False
+
+        recording.on_fit_task_end = interrupt
+        clf = Incremental(make_sgd(), **self.params(folder)).set_callbacks(recording)
+        with pytest.raises(KeyboardInterrupt):
+            clf.fit(data, "late")
+        assert len(list(folder.iterdir())) == 1
+        again = Incremental(make_sgd(), **self.params(folder)).fit(data, "late")
+        assert_array_equal(again.coef_, expected.coef_)
+        assert again.n_partitions_seen_ == 24
+        assert len(again.history_) == 24
+        assert list(folder.iterdir()) == []
+
+    def test_goes_on_after_a_crash_of_the_process(self, lake, tmp_path):
+        expected = Incremental(Dies(random_state=0), epochs=20, shuffle=True)
+        data = dd.read_parquet(lake)[[*FEATURES, "late"]]
+        folder = tmp_path / "checkpoints"
+        died = subprocess.run(
+            [sys.executable, "-c", CRASHING, str(lake), str(folder), "3.5"],
+            cwd=Path(__file__).parents[2],
+            check=False,
+        )
+        assert died.returncode == 9
+        (job,) = folder.iterdir()
+        assert (job / "checkpoint.pickle").exists()
+        seed = int((job / "seed.json").read_text())
+        clf = Incremental(Dies(random_state=0), epochs=20, shuffle=True)
+        clf.set_params(checkpoint=folder).fit(data, "late")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Incremental, "_draw_seed", lambda _: seed)
+            expected.fit(data, "late")
+        assert_array_equal(clf.coef_, expected.coef_)
+        assert clf.n_partitions_seen_ == 160
+
+    def test_other_jobs_have_their_own(self, lake, tmp_path):
+        from dfml._checkpoints import Job
+
+        data = dd.read_parquet(lake)
+        parameters = {"estimator": make_sgd(), "epochs": 1}
+        jobs = [
+            Job("fit", tmp_path, data["a"], parameters),
+            Job("fit", tmp_path, data["b"], parameters),
+            Job("fit", tmp_path, data["a"], {**parameters, "epochs": 2}),
+            Job(
+                "fit",
+                tmp_path,
+                data["a"],
+                {**parameters, "estimator": make_sgd(alpha=1)},
+            ),
+        ]
+        assert len({job.folder for job in jobs}) == 4
+        assert Job("fit", tmp_path, data["a"], parameters).folder == jobs[0].folder
+
+    def test_other_versions_are_refused(self, tmp_path, lake, monkeypatch):
+        from dfml import _checkpoints
+
+        job = _checkpoints.Job("fit", tmp_path, dd.read_parquet(lake), {})
+        job.save(done=1)
+        monkeypatch.setattr(_checkpoints, "_versions", lambda: {"scikit-learn": "9.9"})
+        with pytest.raises(CheckpointError, match=r"9\.9"):
+            job.load()
+
+    def test_a_broken_checkpoint_is_refused(self, tmp_path, lake):
+        from dfml._checkpoints import Job
+
+        job = Job("fit", tmp_path, dd.read_parquet(lake), {})
+        job.save(done=1)
+        path = job.folder / "checkpoint.pickle"
+        path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(CheckpointError, match="remove the folder"):
+            job.load()
+
+    def test_data_without_a_fixed_token(self, tmp_path):
+        from dfml._checkpoints import Job
+
+        class Opaque:
+            def __reduce__(self):
+                raise TypeError("not for the road")
+
+        class Node:
+            _parameters = ("func",)
+            operands = (Opaque(),)
+
+        with pytest.raises(CheckpointError, match="to Parquet first"):
+            Job("fit", tmp_path, SimpleNamespace(expr=Node()), {})

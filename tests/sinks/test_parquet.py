@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from dfml import Incremental
 from dfml.exceptions import SourceError, TargetExistsError
-from dfml.sinks._digest import model_digest
+from dfml._digest import content_digest
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 
@@ -252,26 +252,26 @@ def test_digest_of_a_model_outlives_use_and_storage(model):
     with catch_warnings():
         simplefilter("ignore")  # few iterations
         model.fit(X, Y)
-    digest = model_digest(model)
+    digest = content_digest(model)
     model.predict(X)
     stored = skops.io.dumps(model)
     trusted = skops.io.get_untrusted_types(data=stored)
 
-    assert model_digest(model) == digest
-    assert model_digest(pickle.loads(pickle.dumps(model))) == digest
-    assert model_digest(skops.io.loads(stored, trusted=trusted)) == digest
+    assert content_digest(model) == digest
+    assert content_digest(pickle.loads(pickle.dumps(model))) == digest
+    assert content_digest(skops.io.loads(stored, trusted=trusted)) == digest
 
 
 def test_digest_tells_models_apart():
     model = LogisticRegression().fit(X, Y)
-    before = model_digest(model)
+    before = content_digest(model)
     model.coef_[0, 0] += 1e-9
 
-    assert model_digest(model) != before
-    assert model_digest(FunctionTransformer(np.log)) != model_digest(
+    assert content_digest(model) != before
+    assert content_digest(FunctionTransformer(np.log)) != content_digest(
         FunctionTransformer(np.exp)
     )
-    assert model_digest(FunctionTransformer(lambda x: x)) != model_digest(
+    assert content_digest(FunctionTransformer(lambda x: x)) != content_digest(
         FunctionTransformer(lambda x: x + 1)
     )
 
@@ -280,6 +280,6 @@ def test_digest_of_what_contains_itself():
     loop = {"self": None, "value": 1}
     loop["self"] = loop
 
-    assert model_digest(loop) == model_digest(loop)
-    assert model_digest(1) != model_digest("1")
-    assert model_digest({1, 2}) == model_digest({2, 1})
+    assert content_digest(loop) == content_digest(loop)
+    assert content_digest(1) != content_digest("1")
+    assert content_digest({1, 2}) == content_digest({2, 1})

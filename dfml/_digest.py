@@ -1,4 +1,4 @@
-"""A digest of a model's content, the same after it was saved and loaded."""
+"""A digest of what objects hold, the same after they were saved and loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-__all__ = ["model_digest"]
+__all__ = ["content_digest"]
 
 # Their state counts the queries that they have answered.
 _COUNTING = ("sklearn.neighbors._kd_tree", "sklearn.neighbors._ball_tree")
@@ -17,7 +17,7 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
 
 
-def model_digest(*values: Any) -> str:
+def content_digest(*values: Any) -> str:
     """Digest objects by what they hold: types, names and values, not identities.
 
     Parameters

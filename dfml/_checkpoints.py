@@ -1,0 +1,195 @@
+"""A training kept on disk, so that a fit goes on after a crash of the process.
+
+Each job has a folder of its own, named by a digest of its data, parameters and seed, so
+that clones in a search do not meet. Checkpoints are pickles: the folder must be as
+trusted as the program itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask
+import numpy as np
+import sklearn
+from dask.tokenize import TokenizationError, tokenize
+
+from dfml._digest import content_digest
+from dfml.exceptions import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dfml._training import Step, Training
+    from dfml._watching import EarlyStopping, History
+
+__all__ = ["Checkpoints", "Job"]
+
+#: Seconds of training between two checkpoints, as a lost step costs at most those.
+EVERY_SECONDS = 2.0
+
+
+class Job:
+    """What is trained: the same data, parameters and seed are the same job.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    directory : path
+        Holds a folder for each job.
+    joint : dask collection
+        The data; its token must be deterministic.
+    parameters : dict
+        All that the result depends on beside the data.
+
+    Raises
+    ------
+    CheckpointError
+        If dask cannot tell whether two such tables are the same.
+    """
+
+    def __init__(
+        self, where: str, directory: Any, joint: Any, parameters: dict[str, Any]
+    ) -> None:
+        self.where = where
+        try:
+            with dask.config.set({"tokenize.ensure-deterministic": True}):
+                token = data_token(joint.expr)
+        except TokenizationError as err:
+            raise CheckpointError.expecting(
+                where,
+                "data that a later process can recognise, for checkpoint=",
+                "a table with a part that has no fixed token",
+                "write the table to Parquet first, and read it from there",
+            ) from err
+        self.folder = Path(directory) / content_digest(token, parameters)[:32]
+
+    def seed(self, draw: Callable[[], int | None]) -> int | None:
+        """Draw a seed once, and keep it for the runs to come."""
+        path = self.folder / "seed.json"
+        if path.exists():
+            kept: int | None = json.loads(path.read_text(encoding="utf-8"))
+            return kept
+        self.folder.mkdir(parents=True, exist_ok=True)
+        seed = draw()
+        _write(path, json.dumps(seed).encode())
+        return seed
+
+    def load(self) -> dict[str, Any] | None:
+        """Read the last checkpoint, if there is one.
+
+        Raises
+        ------
+        CheckpointError
+            If other versions of the packages wrote it, or it is broken.
+        """
+        path = self.folder / "checkpoint.pickle"
+        if not path.exists():
+            return None
+        try:
+            kept: dict[str, Any] = pickle.loads(path.read_bytes())
+        except Exception as err:
+            raise CheckpointError.expecting(
+                self.where, "a whole checkpoint", f"{path}: {err}", "remove the folder"
+            ) from err
+        if kept["versions"] != _versions():
+            raise CheckpointError.expecting(
+                self.where,
+                f"a checkpoint of {_versions()}",
+                f"one of {kept['versions']} in {self.folder}",
+                "go back to those versions, or remove the folder to begin anew",
+            )
+        return kept
+
+    def save(self, **state: Any) -> None:
+        """Replace the checkpoint by a new one, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        pickled = pickle.dumps({**state, "versions": _versions()}, protocol=5)
+        _write(self.folder / "checkpoint.pickle", pickled)
+
+    def remove(self) -> None:
+        """Drop the checkpoint of a job that is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+#: What dask keeps in an expression for itself; it differs from process to process.
+_CACHES = frozenset({"_dataset_info_cache", "_pq_length_stats"})
+
+
+def data_token(expr: Any) -> str:
+    """Name the data of an expression, the same in every process.
+
+    dask's own name of a Parquet read depends on the process, through a cache among
+    its operands; the checksum of the files stands in for that here.
+    """
+    parts = [type(expr).__name__, getattr(expr, "checksum", None)]
+    names = [*expr._parameters, *[""] * len(expr.operands)]
+    for name, operand in zip(names, expr.operands, strict=False):
+        if name not in _CACHES:
+            is_expr = hasattr(operand, "operands")
+            parts.append(data_token(operand) if is_expr else tokenize(operand))
+    return str(tokenize(parts))
+
+
+def _versions() -> dict[str, str]:
+    return {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class Checkpoints:
+    """Saves the training every few seconds, and at the end of each epoch.
+
+    Parameters
+    ----------
+    job : Job
+        Where to.
+    done : int
+        Turns done before.
+    history, stopping : watchers
+        Saved along.
+    """
+
+    def __init__(
+        self, job: Job, done: int, history: History, stopping: EarlyStopping
+    ) -> None:
+        self._job = job
+        self._done = done
+        self._history = history
+        self._stopping = stopping
+        self._saved = time.monotonic()
+
+    def after_step(self, _: Step, state: Callable[[], Training]) -> bool:
+        """Save if the last time is long ago."""
+        self._done += 1
+        if time.monotonic() - self._saved > EVERY_SECONDS:
+            self._save(state())
+        return False
+
+    def after_epoch(self, _: int, state: Callable[[], Training]) -> bool:
+        """Save."""
+        self._save(state())
+        return False
+
+    def _save(self, training: Training) -> None:
+        self._job.save(
+            training=training,
+            done=self._done,
+            history=self._history.rows,
+            scores=self._stopping.scores,
+        )
+        self._saved = time.monotonic()

@@ -1,0 +1,192 @@
+"""One training from beginning to end: the steps, who watches, what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+
+from dfml import _frames
+from dfml._checkpoints import Checkpoints, Job
+from dfml._scoring import resolve_scorer, score_lazily
+from dfml._training import Step, Training, shuffled_rows
+from dfml._watching import Callbacks, EarlyStopping, History, Watcher, watch
+from dfml.estimators._post_fit import ParallelPostFit
+from dfml.exceptions import EstimatorTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from dfml._partitions import Turn
+    from dfml._training import Plan
+
+__all__ = ["Fitting", "InMemorySteps", "Validate", "own_score"]
+
+
+def own_score(model: Any, X: Any, y: Any) -> float:
+    """Score a model by its own ``score``."""
+    return float(model.score(X, y))
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Scores a model on rows that were held out, in memory or lazy.
+
+    Parameters
+    ----------
+    X, y : lazy or array-like
+        The rows; ``y`` may be the name of a column of X.
+    scoring : str, scorer or None
+        None for the model's own score.
+    """
+
+    X: Any
+    y: Any
+    scoring: Any
+
+    def __call__(self, model: Any) -> float:
+        """Score the model, now."""
+        where = "Incremental.fit"
+        if _frames.is_lazy(self.X):
+            owner = ParallelPostFit(model)
+            return score_lazily(owner, self.X, self.y, None, self.scoring)
+        X, y, _ = _frames.split_columns(where, self.X, self.y, None)
+        if self.scoring is None:
+            return own_score(model, X, y)
+        return float(resolve_scorer(where, self.scoring)(model, X, y))
+
+
+class InMemorySteps:
+    """The steps of in-memory input, which is one partition: one step an epoch.
+
+    Parameters
+    ----------
+    training : Training
+        Where to begin.
+    plan : Plan
+        Epochs and seed.
+    X, y, weight : array-like
+        The rows.
+    """
+
+    def __init__(
+        self, training: Training, plan: Plan, X: Any, y: Any, weight: Any
+    ) -> None:
+        self._training = training
+        self._plan = plan
+        self._given = X, y, weight
+
+    def state(self) -> Training:
+        """Get the training as of the last whole step."""
+        return self._training
+
+    def steps(self, _: str, done: int = 0) -> Generator[Step]:
+        """Call ``partial_fit`` as the bare estimator would be called."""
+        training = self._training
+        for turn in self._plan.turns(done):
+            X, y, weight = self._rows(turn)
+            options = dict(training.options)
+            if weight is not None:
+                options["sample_weight"] = weight
+            if training.classes is not None:
+                options["classes"] = training.classes
+            seen = training.n_partitions_seen
+            score = (
+                training.scorer(training.model, X, y)
+                if (training.scorer is not None and seen)
+                else None
+            )
+            training.model.partial_fit(X, y, **options)
+            training.n_partitions_seen += 1
+            training.n_samples_seen += _num_samples(X)
+            yield Step(turn.epoch, turn.number, _num_samples(X), score=score)
+
+    def _rows(self, turn: Turn) -> tuple[Any, ...]:
+        if self._plan.seed is None:
+            return self._given
+        rows = shuffled_rows(self._plan.seed, turn, _num_samples(self._given[0]))
+        return tuple(
+            None if values is None else _safe_indexing(values, rows)
+            for values in self._given
+        )
+
+
+class Fitting:
+    """The watchers of one fit, and what a checkpoint has kept of it.
+
+    Parameters
+    ----------
+    owner : Incremental
+        Its parameters say what to watch for.
+    plan : Plan
+        The turns.
+    validate : Validate or None
+        For the scores of the epochs.
+    job : Job or None
+        For checkpoints.
+    """
+
+    def __init__(
+        self, owner: Any, plan: Plan, validate: Validate | None, job: Job | None
+    ) -> None:
+        self._owner = owner
+        self._plan = plan
+        self._job = job
+        self._kept = None if job is None else job.load()
+        kept = self._kept or {"done": 0, "history": [], "scores": []}
+        self.done: int = kept["done"]
+        self.history = History(kept["history"])
+        patience = owner.n_iter_no_change if owner.early_stopping else None
+        self.stopping = EarlyStopping(self.history, validate, patience, owner.tol)
+        self.stopping.scores = list(kept["scores"])
+        self._scores_epochs = owner.early_stopping or validate is not None
+        self._prequential = owner.prequential or (
+            owner.early_stopping and validate is None
+        )
+
+    def begin(self, training: Training) -> Training:
+        """Take up the training that a checkpoint holds, or the one given."""
+        if self._kept is not None:
+            kept: Training = self._kept["training"]
+            return kept
+        if self._prequential:
+            training.scorer = self._scorer(training.model)
+        return training
+
+    def _scorer(self, model: Any) -> Callable[..., float]:
+        scoring = self._owner.scoring
+        if scoring is not None:
+            scorer: Callable[..., float] = resolve_scorer("Incremental.fit", scoring)
+            return scorer
+        if not hasattr(model, "score"):
+            raise EstimatorTypeError.expecting(
+                "Incremental.fit",
+                "an estimator with a score, for early_stopping or prequential",
+                type(model).__name__,
+                "pass scoring=, or switch them off",
+            )
+        return own_score
+
+    def run(self, where: str, steps: Any) -> None:
+        """Run the steps under all watchers."""
+        watchers: list[Watcher] = [self.history]
+        if self._scores_epochs:
+            watchers.append(self.stopping)
+        callbacks = None
+        owner = self._owner
+        if getattr(owner, "_skl_callbacks", None) or hasattr(
+            owner, "_parent_callback_ctx"
+        ):
+            callbacks = Callbacks(self._owner, self._plan)
+            watchers.append(callbacks)
+        if self._job is not None:
+            watchers.append(
+                Checkpoints(self._job, self.done, self.history, self.stopping)
+            )
+        watch(where, steps, self._plan, watchers, self.done)
+        if callbacks is not None:
+            callbacks.close()
+        if self._job is not None:
+            self._job.remove()
