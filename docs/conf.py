@@ -16,6 +16,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # numpydoc says it in words
 add_module_names = False
 
 html_theme = "alabaster"
