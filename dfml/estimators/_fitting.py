@@ -142,7 +142,7 @@ class Fitting:
         self.stopping = EarlyStopping(self.history, validate, patience, owner.tol)
         self.stopping.scores = list(kept["scores"])
         self._scores_epochs = owner.early_stopping or validate is not None
-        self._prequential = owner.prequential or (
+        self.is_prequential = owner.prequential or (
             owner.early_stopping and validate is None
         )
 
@@ -151,7 +151,7 @@ class Fitting:
         if self._kept is not None:
             kept: Training = self._kept["training"]
             return kept
-        if self._prequential:
+        if self.is_prequential:
             training.scorer = self._scorer(training.model)
         return training
 

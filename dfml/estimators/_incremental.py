@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,6 +21,7 @@ from sklearn.utils.validation import column_or_1d
 from dfml import _frames
 from dfml._checkpoints import Job
 from dfml._labels import find_classes
+from dfml._merging import MergedSteps, is_additive
 from dfml._partitions import Partitions
 from dfml._training import Plan, Sequence, Training, takes
 from dfml.estimators._base import MetaEstimator, answers
@@ -43,7 +45,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
     once more where ``classes`` is not given) and holds at most ``look_ahead``
     partitions in memory beside the one in training. Everything after ``fit`` is lazy
     on lazy input. The result is bit-equal to a plain loop of ``partial_fit`` over the
-    same partitions, on every scheduler.
+    same partitions, on every scheduler (to rounding where models are merged).
 
     Parameters
     ----------
@@ -67,6 +69,11 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         The least rise that counts.
     prequential : bool, default=False
         Score each partition before it is trained on, which costs one ``predict``.
+    merge : bool, default=True
+        Train partitions in parallel and merge the models, where the state of
+        ``partial_fit`` adds up: StandardScaler, MinMaxScaler, MaxAbsScaler, GaussianNB,
+        MultinomialNB, ComplementNB, BernoulliNB. The result is the same on every
+        scheduler, and equal to the sequence of steps to rounding.
     look_ahead : int, default=2
         Partitions that may be loading or loaded beside the one in training.
     checkpoint : path, default=None
@@ -127,6 +134,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "prequential": ["boolean"],
+        "merge": ["boolean"],
         "checkpoint": [str, os.PathLike, None],
         "look_ahead": [Interval(Integral, 0, None, closed="left")],
     }
@@ -143,6 +151,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         n_iter_no_change: int = 5,
         tol: float = 1e-3,
         prequential: bool = False,
+        merge: bool = True,
         look_ahead: int = 2,
         checkpoint: Any = None,
     ) -> None:
@@ -155,6 +164,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.prequential = prequential
+        self.merge = merge
         self.look_ahead = look_ahead
         self.checkpoint = checkpoint
 
@@ -307,7 +317,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         fitting = Fitting(self, plan, validate, job)
         training = fitting.begin(training)
         before = training.n_partitions_seen
-        steps = Sequence(training, partitions, plan, table.packer(), self.look_ahead)
+        steps = self._steps(training, partitions, plan, table.packer(), fitting)
         try:
             fitting.run(where, steps)
         except KeyboardInterrupt as interrupt:
@@ -320,6 +330,28 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
                 )
             raise
         self._keep(steps.state(), fitting, table)
+
+    def _steps(
+        self,
+        training: Training,
+        partitions: Partitions,
+        plan: Plan,
+        packer: _frames.Packer,
+        fitting: Fitting,
+    ) -> Sequence | MergedSteps:
+        """Run in parallel what adds up, in a sequence all else."""
+        in_order = self.checkpoint is not None or fitting.is_prequential
+        if self.merge and is_additive(training.model) and not in_order:
+            blank = replace(
+                training,
+                model=clone(training.model),
+                classes=getattr(training.model, "classes_", training.classes),
+                n_partitions_seen=0,
+                n_samples_seen=0,
+                first_rows=None,
+            )
+            return MergedSteps(training, blank, partitions, plan, packer)
+        return Sequence(training, partitions, plan, packer, self.look_ahead)
 
     def _job(
         self, where: str, training: Training, table: _frames.Table, epochs: int
