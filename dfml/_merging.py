@@ -4,10 +4,10 @@ Each partition trains a model of its own, and models are merged in a tree whose 
 depends on the number of partitions alone: the same bits on every scheduler, equal to
 the sequence of steps to rounding. Which estimators, says the table ``MERGES``.
 
-Two habits of the sequence are not repeated: GaussianNB takes off the ``epsilon_`` of the
-new batch where it had put on the old one's (a difference within ``2 * var_smoothing``
-times the largest variance), and a StandardScaler whose first batch has no value in a
-column keeps NaN there for good.
+Two habits of the sequence are not repeated: GaussianNB takes off the ``epsilon_`` of
+the new batch where it had put on the old one's (a difference within
+``2 * var_smoothing`` times the largest variance), and a StandardScaler whose first
+batch has no value in a column keeps NaN there for good.
 """
 
 from __future__ import annotations
