@@ -109,7 +109,8 @@ def train(cls: type[Any], rows: pd.DataFrame, **options: Any) -> Any:
     X = frame[features if isinstance(features, str) else [*features, *labels]]
     if options.pop("weighted", False):
         options["sample_weight"] = frame["weight"]
-    return dfml.Incremental(make_estimator(cls)).fit(X, y=target, **options)
+    wrapper = dfml.Incremental(make_estimator(cls), merge=False)
+    return wrapper.fit(X, y=target, **options)
 
 
 def train_by_loop(cls: type[Any], rows: pd.DataFrame) -> Any:

@@ -286,6 +286,8 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         weight = training.options.pop("sample_weight", None)
         if _frames.is_lazy(X):
             table = _frames.join(where, X, y, weight)
+            if training.n_partitions_seen and self._contract is not None:
+                table = table.select(self._contract.check(where, table.features))
             self._train_lazily(where, training, table, epochs, validate)
         else:
             X, y, weight = _frames.split_columns(where, X, y, weight)

@@ -382,6 +382,15 @@ class TestPartialFit:
         assert_array_equal(clf.coef_, loop(make_sgd(), frame, epochs=2).coef_)
         assert clf.n_partitions_seen_ == 12
 
+    def test_columns_by_name(self, frame):
+        data = frame[[*FEATURES, "late"]]
+        expected = Incremental(make_sgd()).fit(data, "late").partial_fit(data, "late")
+        turned = frame[["late", "id", "c", "b", "a"]]
+        clf = Incremental(make_sgd()).fit(data, "late").partial_fit(turned, "late")
+        assert_array_equal(clf.coef_, expected.coef_)
+        with pytest.raises(ColumnMismatchError, match=r"missing: \['c'\]"):
+            clf.partial_fit(frame[["a", "b", "late"]], "late")
+
     def test_earlier_lazy_predictions_keep_their_model(self, frame, table):
         clf = Incremental(make_sgd()).fit(frame[[*FEATURES, "late"]], "late")
         before = clf.decision_function(frame)
