@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("sinks",),
     ("table",),
+    ("testing",),
     ("accessor",),
     ("datasets",),
     ("__init__",),

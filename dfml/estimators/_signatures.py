@@ -58,4 +58,7 @@ def _with_weight(signature: inspect.Signature) -> inspect.Signature:
         "sample_weight", inspect.Parameter.KEYWORD_ONLY, default=None
     )
     *others, rest = signature.parameters.values()
+    is_open = rest.kind == inspect.Parameter.VAR_KEYWORD
+    if not is_open or weight.name in signature.parameters:
+        return signature
     return signature.replace(parameters=[*others, weight, rest])

@@ -1,0 +1,56 @@
+"""The public suite of lazy checks, for every pair, on dask and on DuckDB input."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.linear_model import SGDClassifier
+from sklearn.preprocessing import StandardScaler
+
+from dfml import IID, Incremental
+from dfml.testing import check_lazy_estimator
+from tests.contracts.pairs import PAIRS
+
+
+@pytest.mark.parametrize("kind", ["dask", "duckdb"])
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+def test_keeps_in_lazy_tables_what_it_promises_in_memory(pair, kind):
+    results = check_lazy_estimator(
+        pair.wrapped, kinds=[kind], table=pair.lazy_table(), on_fail=None
+    )
+    failed = {
+        result["check_name"]: repr(result["exception"])
+        for result in results
+        if result["status"] == "failed"
+    }
+    assert not failed
+    assert sum(result["status"] == "passed" for result in results) >= 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        Incremental(SGDClassifier(random_state=0)),
+        IID(StandardScaler()),
+    ],
+    ids=["Incremental", "IID"],
+)
+def test_processes(estimator):
+    check_lazy_estimator(estimator, schedulers=("synchronous", "processes"))
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_cluster():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        check_lazy_estimator(
+            Incremental(SGDClassifier(random_state=0)),
+            kinds=["dask"],
+            schedulers=("synchronous", client),
+        )
