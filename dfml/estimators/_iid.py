@@ -13,6 +13,7 @@ from sklearn.utils.validation import _num_samples
 from dfml import _frames
 from dfml.estimators._base import MetaEstimator
 from dfml.estimators._checks import check_takes_text
+from dfml.estimators._evidence import warn_if_unlike
 from dfml.estimators._sampling import Sample, draw
 from dfml.exceptions import LabelError
 
@@ -180,6 +181,8 @@ def fit_on_sample(
     """
     check_takes_text(where, model, table)
     taken = draw(where, table, sample, random_state)
+    if sample == "first":
+        warn_if_unlike(where, table, taken.partition)
     block = taken.block
     if is_classifier(model) and block.y is not None and block.y.ndim == 1:
         _check_classes(where, block.y, taken.partition, classes)
