@@ -54,7 +54,7 @@ def warn_if_unlike(where: str, table: Table, partition: int | None) -> None:
     for column in _columns(table):
         outside = sum(_is_outside(first, other, column) for other in ranges)
         if outside > len(ranges) / 2:
-            low, high = first[column]
+            low, high = first[str(column)]
             warnings.warn(
                 f"{where}: partition {partition} is not like the rest: {column!r} goes "
                 f"from {low} to {high} there, and {outside} of {len(ranges)} other "
