@@ -7,6 +7,7 @@ ask to stop. It gets at the model only through ``state``, which may fetch it.
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from dfml._training import Plan, Step, Training
     from dfml._training import Sequence as Steps
+
+_log = logging.getLogger("dfml")
 
 __all__ = ["EarlyStopping", "History", "Watcher", "watch"]
 
@@ -56,6 +59,8 @@ def watch(
     """
     for step in steps.steps(where, done):
         done += 1
+        of = done, len(plan)
+        _log.debug("%s: step %d of %d", where, *of, extra={"progress": of})
         stop = [w.after_step(step, steps.state) for w in watchers]
         if done % plan.n_partitions == 0:
             stop += [w.after_epoch(step.epoch, steps.state) for w in watchers]

@@ -146,6 +146,7 @@ def fit(
         frame = choose_columns("dfml fit", frame, features, drop, labels)
         read = time.perf_counter()
         status.say(f"training {cls.__name__} on {frame.npartitions} partitions")
+        status.follow()
         model.fit(frame, y=target, **options)
         trained = time.perf_counter()
         status.say("scoring")

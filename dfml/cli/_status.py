@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -18,6 +19,22 @@ INTERVAL = 0.2
 CLEAR = "\r\x1b[K"
 
 
+_log = logging.getLogger("dfml")
+
+
+class _Progress(logging.Handler):
+    """Hands the progress in log records to a status."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__()
+        self._status = status
+
+    def emit(self, record: logging.LogRecord) -> None:
+        progress = getattr(record, "progress", None)
+        if progress is not None:
+            self._status.count(*progress)
+
+
 class Status:
     """A line with a text and the seconds it has stood there; gone at the end.
 
@@ -32,6 +49,8 @@ class Status:
         self._begin = time.perf_counter()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._handler = _Progress(self)
+        self._level = _log.level
 
     def say(self, text: str) -> None:
         """Replace the text."""
@@ -47,6 +66,12 @@ class Status:
         share = done / total if total else 1.0
         self.say(f"{done:,} of {total:,} parts, {share:.0%}")
 
+    def follow(self) -> None:
+        """Show the progress that dfml logs until the end."""
+        self._handler.setLevel(logging.DEBUG)
+        _log.addHandler(self._handler)
+        _log.setLevel(logging.DEBUG)
+
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             self._thread = threading.Thread(target=self._draw, daemon=True)
@@ -59,6 +84,8 @@ class Status:
         err: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        _log.removeHandler(self._handler)
+        _log.setLevel(self._level)
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
