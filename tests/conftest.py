@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 
 import dask
 import dask.dataframe as dd
@@ -16,6 +17,14 @@ def synchronous_scheduler():
     """Run on the synchronous scheduler unless a test asks for another."""
     with dask.config.set(scheduler="synchronous"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Let Ctrl-C interrupt, also where a shell began the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def make_table(n_rows: int, seed: int = 0) -> pd.DataFrame:

@@ -689,7 +689,7 @@ def test_cluster(tmp_path, lake, rows, model):
             n_workers=2,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         distributed.Client(cluster),
         dask.config.set(scheduler=None),
