@@ -53,10 +53,10 @@ def _per_class(prefix: str) -> Callable[[Any, Any, Sequence[Hashable]], list[str
         classes = getattr(estimator, "classes_", None)
         if isinstance(result, list):  # one array a target
             names = targets if len(targets) == len(result) else range(len(result))
-            of_each = zip(names, classes or [], strict=True)
-            return [
-                f"{prefix}_{name}_{c}" for name, several in of_each for c in several
-            ]
+            if classes is None:  # MultiOutputClassifier after partial_fit
+                classes = [each.classes_ for each in estimator.estimators_]
+            pairs = zip(names, classes, strict=True)
+            return [f"{prefix}_{name}_{c}" for name, known in pairs for c in known]
         if len(result.shape) == 1:
             return [prefix]
         known = classes is not None and len(classes) == _width(result)

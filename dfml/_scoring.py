@@ -146,9 +146,13 @@ class _Accuracy:
     def state(self, at: _Measure, block: Block) -> tuple[float, float]:
         predicted = at.respond("predict", block)
         weight = block.sample_weight
-        right = accuracy_score(
-            block.y, predicted, normalize=False, sample_weight=weight
-        )
+        if block.y.ndim == 2:  # a row of several targets is right if all of it is
+            equal = np.all(block.y == np.asarray(predicted), axis=1)
+            right = equal.sum() if weight is None else equal @ weight
+        else:
+            right = accuracy_score(
+                block.y, predicted, normalize=False, sample_weight=weight
+            )
         return float(right), float(len(block) if weight is None else weight.sum())
 
     def merge(self, states: list[tuple[float, float]]) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.preprocessing import StandardScaler
 
 from dfml import Incremental, ParallelPostFit
@@ -91,3 +92,25 @@ def test_of_a_model_fitted_on_arrays(frame, table):
     with pytest.raises(ColumnMismatchError, match="3 features"):
         ParallelPostFit(model).predict(frame)
     assert np.isfinite(score)
+
+
+def test_several_targets_are_right_together(frame, table):
+    frame = frame.assign(large=frame["amount"].abs() > 1)
+    table = table.assign(large=table["amount"].abs() > 1)
+    inner = MultiOutputClassifier(SGDClassifier(loss="log_loss", random_state=0))
+    targets = ["late", "large"]
+    frame["large"] = frame["large"].map(
+        {True: "big", False: "small"}, meta=("large", "str")
+    )
+    table["large"] = table["large"].map({True: "big", False: "small"})
+    clf = Incremental(inner).fit(frame[[*FEATURES, *targets]], targets)
+    expected = clf.estimator_.score(table[FEATURES], table[targets])
+    assert clf.score(frame) == expected
+    proba = clf.predict_proba(frame)
+    assert proba.columns.tolist() == [
+        "probability_late_no",
+        "probability_late_yes",
+        "probability_large_big",
+        "probability_large_small",
+    ]
+    assert proba.compute().shape == (600, 4)

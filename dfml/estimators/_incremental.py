@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.decomposition import IncrementalPCA
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metaestimators import available_if
@@ -312,7 +313,8 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         check_takes_text(where, training.model, table)
         partitions = Partitions(table.joint)
         if training.classes is None and self._wants_classes(training.model, table):
-            training.classes = find_classes(where, table, partitions)
+            found = find_classes(where, table, partitions)
+            training.classes = _as_model_wants(training.model, found)
         job = self._job(where, training, table, epochs)
         seed = self._draw_seed() if job is None else job.seed(self._draw_seed)
         plan = Plan(len(partitions), epochs, seed)
@@ -399,6 +401,13 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
             )
 
 
+def _as_model_wants(model: Any, classes: Any) -> Any:
+    """Several targets: a list for MultiOutputClassifier, else numbers of labels."""
+    if isinstance(classes, list) and not isinstance(model, MultiOutputClassifier):
+        return np.arange(len(classes))
+    return classes
+
+
 def _as_classes(classes: Any) -> Any:
     """Classes as an array, or as a list of arrays for several targets."""
     if classes is None:
@@ -420,5 +429,5 @@ def _classes_in_memory(model: Any, y: Any) -> Any:
     check_classification_targets(y)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] > 1:
-        return [np.unique(column) for column in y.T]
+        return _as_model_wants(model, [np.unique(column) for column in y.T])
     return unique_labels(column_or_1d(y, warn=True))
