@@ -13,6 +13,8 @@ __all__ = ["content_digest"]
 
 # Their state counts the queries that they have answered.
 _COUNTING = ("sklearn.neighbors._kd_tree", "sklearn.neighbors._ball_tree")
+# Text vectorizers note which object their stop words are.
+_IDENTITIES = ("_stop_words_id",)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
 
@@ -71,7 +73,8 @@ class _Walk:
             return self._named(value)
         kind = type(value)
         if kind is dict:
-            return _hash(b"dict", *sorted(map(self._all, value.items())))
+            items = [item for item in value.items() if item[0] not in _IDENTITIES]
+            return _hash(b"dict", *sorted(map(self._all, items)))
         if kind in (list, tuple):
             return _hash(kind.__name__.encode(), self._all(value))
         if kind in (set, frozenset):
