@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -118,7 +119,7 @@ def split_columns(where: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, 
     where : str
         The call, for messages.
     X : array-like or frame
-        Pandas and polars frames may hold the labels as columns.
+        Pandas and polars frames and Arrow tables may hold the labels as columns.
     y, sample_weight : array-like, column name, list of column names or None
         Anything but names is returned as it is.
 
@@ -127,7 +128,7 @@ def split_columns(where: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, 
     X, y, sample_weight : tuple
         Features and values.
     """
-    columns = getattr(X, "columns", None)
+    columns = X.column_names if _is_arrow(X) else getattr(X, "columns", None)
     if columns is None:
         return X, y, sample_weight
     taken: list[Hashable] = []
@@ -135,17 +136,39 @@ def split_columns(where: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, 
     for label in (y, sample_weight):
         names = _as_names(label, columns, where)
         taken += names or []
-        values.append(
-            label if names is None else X[label if len(names) > 1 else names[0]]
-        )
+        values.append(label if names is None else _chosen(X, names, single=True))
     if not taken:
         return X, *values
     features = [name for name in columns if name not in taken]
-    return X[features], *values
+    return _chosen(X, features), *values
 
 
-def _as_names(label: Any, columns: Any, where: str) -> list[Hashable] | None:
-    """List the columns that a label names; None if it is not a name."""
+def _is_arrow(X: Any) -> bool:
+    """Tell whether X is an Arrow table, without importing Arrow."""
+    arrow = sys.modules.get("pyarrow")
+    return arrow is not None and isinstance(X, (arrow.Table, arrow.RecordBatch))
+
+
+def _chosen(X: Any, names: list[Hashable], *, single: bool = False) -> Any:
+    """Select columns of an in-memory frame; one name alone gives a Series."""
+    one = single and len(names) == 1
+    if not _is_arrow(X):
+        return X[names[0] if one else names]
+    chosen = X.select(names)
+    return chosen.column(0).to_pandas() if one else chosen
+
+
+def _is_number(label: Any) -> bool:
+    return isinstance(label, Integral) and not isinstance(label, bool)
+
+
+def _as_names(
+    label: Any, columns: Any, where: str, *, lazy: bool = False
+) -> list[Hashable] | None:
+    """List the columns that a label names; None if it is not a name.
+
+    A list of numbers holds values in memory; lazily it can only hold names.
+    """
     known = set(columns)
     if isinstance(label, str):
         if label not in known:
@@ -156,18 +179,23 @@ def _as_names(label: Any, columns: Any, where: str) -> list[Hashable] | None:
                 "pass one of the names",
             )
         return [label]
-    if isinstance(label, list) and label and all(isinstance(k, str) for k in label):
-        if set(label) <= known:
-            return list(label)
-        missing = [name for name in label if name not in known]
-        if len(missing) < len(label):
-            raise ColumnMismatchError.expecting(
-                where, "names of columns", f"unknown: {missing}", "check the names"
-            )
+    if isinstance(label, list) and label:
+        return _names_in_list(label, known, where, lazy)
+    return [label] if _is_number(label) and label in known else None
+
+
+def _names_in_list(
+    labels: list[Any], known: set[Any], where: str, lazy: bool
+) -> list[Hashable] | None:
+    numbers = lazy and all(_is_number(label) for label in labels)
+    if not numbers and not all(isinstance(label, str) for label in labels):
         return None
-    if isinstance(label, int) and not isinstance(label, bool) and label in known:
-        return [label]
-    return None
+    missing = [name for name in labels if name not in known]
+    if missing and (lazy or len(missing) < len(labels)):
+        raise ColumnMismatchError.expecting(
+            where, "names of columns", f"unknown: {missing}", "check the names"
+        )
+    return None if missing else labels
 
 
 @dataclass(frozen=True)
@@ -324,9 +352,8 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
 
 def _check_same_kind(where: str, X: Any, y: Any, sample_weight: Any) -> None:
     for name, label in (("y", y), ("sample_weight", sample_weight)):
-        if label is None or isinstance(label, str | int):
-            continue
-        if isinstance(label, list) and all(isinstance(k, str) for k in label):
+        names = label if isinstance(label, list) else [label]
+        if label is None or all(isinstance(k, str) or _is_number(k) for k in names):
             continue
         if not is_lazy(label) or is_array(label) != is_array(X) or is_relation(label):
             raise InputTypeError.expecting(
@@ -357,7 +384,7 @@ def _join_by_name(
     metas: list[Any] = []
     taken: set[Hashable] = set()
     for label in (y, sample_weight):
-        names = _as_names(label, frame.columns, where)
+        names = _as_names(label, frame.columns, where, lazy=True)
         if names is not None:
             taken |= set(names)
             metas.append(frame._meta[names[0] if len(names) == 1 else names])
@@ -392,7 +419,7 @@ def _base_of(collection: Any) -> tuple[Any, list[Hashable]]:
 
 
 def _select(where: str, frame: dd.DataFrame, label: Any) -> Any:
-    names = _as_names(label, frame.columns, where)
+    names = _as_names(label, frame.columns, where, lazy=True)
     if names is None:
         return label
     return frame[names[0] if len(names) == 1 else names]
@@ -459,4 +486,4 @@ def text_columns(table: Table) -> Sequence[Hashable]:
 
 def label_names(where: str, frame: dd.DataFrame, label: Any) -> list[Hashable]:
     """List the columns of a frame that a label names, if it names any."""
-    return _as_names(label, frame.columns, where) or []
+    return _as_names(label, frame.columns, where, lazy=True) or []

@@ -170,6 +170,8 @@ def _make_method(response: Response) -> Any:
 
 for _response in RESPONSES:
     setattr(PartitionwiseMixin, _response.name, _make_method(_response))
-    # `meta` is no metadata in the sense of scikit-learn's routing.
-    _request = f"__metadata_request__{_response.name}"
-    setattr(PartitionwiseMixin, _request, {"meta": UNUSED})
+    # `meta` is no metadata in the sense of scikit-learn's routing, which knows these
+    # methods but for score_samples, and would take its name for that of `score`.
+    if _response.name != "score_samples":
+        _request = f"__metadata_request__{_response.name}"
+        setattr(PartitionwiseMixin, _request, {"meta": UNUSED})

@@ -66,6 +66,16 @@ def _per_class(prefix: str) -> Callable[[Any, Any, Sequence[Hashable]], list[str
     return columns
 
 
+def _classes_of_each(estimator: Any, result: list[Any]) -> Sequence[Any]:
+    """List the classes of each target; one estimator a target may hold its own."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None:  # MultiOutputClassifier.partial_fit does not set it
+        inside = getattr(estimator, "estimators_", [])
+        classes = [getattr(each, "classes_", ()) for each in inside]
+    known = [len(each) for each in classes] == [_width(each) for each in result]
+    return classes if known else [range(_width(each)) for each in result]
+
+
 def _single(name: str) -> Callable[[Any, Any, Sequence[Hashable]], list[str]]:
     return lambda *_: [name]
 

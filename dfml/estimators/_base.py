@@ -199,7 +199,8 @@ class MetaEstimator(LazyEstimatorMixin, MetaEstimatorMixin, BaseEstimator):
         mapping = MethodMapping().add(caller="fit", callee=self._trains_by())
         if self._trains_by() == "partial_fit":
             mapping.add(caller="partial_fit", callee="partial_fit")
-        for name in ("score", *(response.name for response in RESPONSES)):
+        known = {response.name for response in RESPONSES} - {"score_samples"}
+        for name in ("score", *sorted(known)):
             mapping.add(caller=name, callee=name)
         router = MetadataRouter(owner=self).add_self_request(self)
         return router.add(estimator=self.estimator, method_mapping=mapping)
@@ -253,6 +254,25 @@ class MetaEstimator(LazyEstimatorMixin, MetaEstimatorMixin, BaseEstimator):
             Names of the output columns.
         """
         return self._response_estimator.get_feature_names_out(input_features)
+
+    @available_if(answers("set_output"))
+    def set_output(self, *, transform: Any = None) -> Any:
+        """Choose the kind of frame that ``transform`` returns in memory.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+            As in scikit-learn. Lazy results are dask objects all the same.
+
+        Returns
+        -------
+        self : estimator
+            The estimator inside, and the fitted one, are set.
+        """
+        for estimator in (self.estimator, self.__dict__.get("estimator_")):
+            if estimator is not None:
+                estimator.set_output(transform=transform)
+        return self
 
     def _reject_lazy(self, where: str, X: Any, hint: str) -> None:
         if _frames.is_lazy(X):

@@ -9,10 +9,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 
 from dfml import _frames
 from dfml._responses import RESPONSES
-from dfml.estimators._base import LazyEstimatorMixin
+from dfml.estimators._base import LazyEstimatorMixin, answers
 from dfml.estimators._iid import fit_on_sample
 from dfml.exceptions import InputTypeError
 
@@ -62,6 +63,8 @@ class FirstPartitionMixin(LazyEstimatorMixin):
         model = self._response_estimator
         sample = fit_on_sample(where, model, model.fit, table, given)
         # Only now: a fit that fails leaves the estimator as it was.
+        for name in set(self.__dict__) - set(model.__dict__):
+            delattr(self, name)  # as names of features, when there are none this time
         self.__dict__.update(model.__dict__)
         self.__dict__.setdefault("n_samples_seen_", len(sample.block))
         self.partition_ = sample.partition
@@ -131,7 +134,9 @@ def _make_partial_fit(parent: type[Any]) -> Callable[..., Any]:
         self._forget_outputs()
         return parent.partial_fit(self, X, *args, **kwargs)
 
-    return partial_fit
+    # Some have it only if the estimators inside do.
+    made: Callable[..., Any] = available_if(answers("partial_fit"))(partial_fit)
+    return made
 
 
 def _documented(parent: type[Any]) -> str:

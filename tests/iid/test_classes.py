@@ -168,3 +168,14 @@ def test_columns_of_an_in_memory_frame_by_name(table):
         table[FEATURES], table["late"]
     )
     assert_array_equal(clf.coef_, expected.coef_)
+
+
+def test_a_second_fit_forgets_the_names_of_the_first(table):
+    clf = LogisticRegression().fit(split_at(table, [300])[[*FEATURES, "late"]], "late")
+    assert list(clf.feature_names_in_) == FEATURES
+    numbered = table[[*FEATURES, "late"]].set_axis([0, 1, 2, 3], axis=1)
+    clf.fit(split_at(numbered, [300]), 3)
+    assert not hasattr(clf, "feature_names_in_")
+    assert_array_equal(
+        clf.predict(split_at(numbered, [300])), clf.predict(numbered[[0, 1, 2]])
+    )
