@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("testing",),
     ("accessor",),
     ("datasets",),
+    ("plotting",),
     ("__init__",),
     ("demo",),
     ("cli",),
