@@ -53,9 +53,7 @@ def _per_class(prefix: str) -> Callable[[Any, Any, Sequence[Hashable]], list[str
         classes = getattr(estimator, "classes_", None)
         if isinstance(result, list):  # one array a target
             names = targets if len(targets) == len(result) else range(len(result))
-            if classes is None:  # MultiOutputClassifier after partial_fit
-                classes = [each.classes_ for each in estimator.estimators_]
-            pairs = zip(names, classes, strict=True)
+            pairs = zip(names, _classes_of_each(estimator, result), strict=True)
             return [f"{prefix}_{name}_{c}" for name, known in pairs for c in known]
         if len(result.shape) == 1:
             return [prefix]

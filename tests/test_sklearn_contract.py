@@ -79,20 +79,7 @@ def failed(position: int, bare: bool) -> set[str]:
     return {k for k, status in outcome(position, bare).items() if status == "failed"}
 
 
-def marks(name: str) -> list[pytest.MarkDecorator]:
-    if name != "Incremental(MLPClassifier)":
-        return []
-    reason = "one list of classes a label, where a multilabel network takes numbers"
-    return [pytest.mark.xfail(strict=False, raises=AssertionError, reason=reason)]
-
-
-@pytest.mark.parametrize(
-    "position",
-    [
-        pytest.param(number, marks=marks(str(pair)), id=str(pair))
-        for number, pair in enumerate(PAIRS)
-    ],
-)
+@pytest.mark.parametrize("position", range(len(PAIRS)), ids=map(str, PAIRS))
 def test_fails_nothing_that_the_bare_estimator_passes(position):
     name = str(PAIRS[position])
     found = failed(position, bare=False) - IN_THE_LOOP.get(name, set())

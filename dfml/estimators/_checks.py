@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import get_tags
 
@@ -14,7 +13,7 @@ from dfml.exceptions import ColumnMismatchError, EstimatorTypeError
 if TYPE_CHECKING:
     from dfml._frames import Table
 
-__all__ = ["check_partial_fit", "check_takes_text", "classes_for"]
+__all__ = ["check_partial_fit", "check_takes_text"]
 
 #: Estimators of scikit-learn that take text though their tags do not say so.
 _TAKE_ANYTHING = frozenset({"DummyClassifier", "DummyRegressor", "FunctionTransformer"})
@@ -37,27 +36,6 @@ def check_partial_fit(where: str, estimator: Any) -> None:
             f"use dfml.IID({name}(...)), or the class of that name in dfml.iid, "
             "to fit it on one partition",
         )
-
-
-def classes_for(estimator: Any, classes: Any) -> Any:
-    """Give classes the form that the estimator's ``partial_fit`` takes.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A classifier.
-    classes : array, list of arrays or None
-        A list holds the classes of each of several targets.
-
-    Returns
-    -------
-    classes : array, list of arrays or None
-        Numbers of the labels for a classifier that is multilabel by itself, such as
-        a network, and not by one estimator a target.
-    """
-    if isinstance(classes, list) and get_tags(estimator).target_tags.single_output:
-        return np.arange(len(classes))
-    return classes
 
 
 def check_takes_text(where: str, estimator: Any, table: Table) -> None:

@@ -41,11 +41,15 @@ def test_processes(estimator):
 
 @pytest.mark.slow
 @pytest.mark.distributed
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of dask's own connections
 def test_a_cluster():
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
