@@ -139,6 +139,45 @@ def _make_partial_fit(parent: type[Any]) -> Callable[..., Any]:
     return made
 
 
+def _make_refusals(parent: type[Any]) -> dict[str, Any]:
+    """Keep lazy tables out of the methods that are no response methods.
+
+    What takes X and does not answer each row with a row of a table (``kneighbors``,
+    ``apply``, ``staged_predict``) is scikit-learn's own, and would gather the table.
+    """
+    ours = set(dir(LazyEstimatorMixin)) | {"fit", "partial_fit"}
+    return {
+        name: _make_refusal(parent, name)
+        for name in dir(parent)
+        if not name.startswith("_") and name not in ours and _takes_X(parent, name)
+    }
+
+
+def _takes_X(parent: type[Any], name: str) -> bool:
+    method = getattr(parent, name, None)
+    if not inspect.isfunction(method):
+        return False
+    return list(inspect.signature(method).parameters)[:2] == ["self", "X"]
+
+
+def _make_refusal(parent: type[Any], name: str) -> Any:
+    original = getattr(parent, name)
+
+    @functools.wraps(original)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        X = args[0] if args else kwargs.get("X")
+        if _frames.is_lazy(X):
+            raise InputTypeError.expecting(
+                f"{parent.__name__}.{name}",
+                "in-memory data, as it is no response method",
+                _frames.describe(X),
+                f"call it where partitions are, ddf.map_partitions(model.{name})",
+            )
+        return original(self, *args, **kwargs)
+
+    return available_if(answers(name))(method)
+
+
 def _documented(parent: type[Any]) -> str:
     """Put one paragraph more after the summary of the parent's docstring."""
     summary, _, rest = inspect.cleandoc(parent.__doc__ or "").partition("\n\n")
@@ -166,6 +205,7 @@ def make_class(parent: type[Any], module: str) -> type[Any]:
         "__qualname__": parent.__name__,
         "__doc__": _documented(parent),
         "_parent": parent,
+        **_make_refusals(parent),
         "fit": _make_fit(parent),
     }
     if hasattr(parent, "partial_fit"):
@@ -188,6 +228,16 @@ def _has_response(candidate: Any) -> bool:
         for response in RESPONSES
         if response.name != "inverse_transform"
     )
+
+
+def _is_mirrored(module: Any, name: str) -> bool:
+    """Tell a module's own public estimators from what it imports for itself."""
+    # vars() and not getattr(): experimental estimators refuse to be looked at.
+    candidate = vars(module).get(name)
+    if name.startswith("_") or not _has_response(candidate):
+        return False
+    own: str = candidate.__module__
+    return own.startswith(module.__name__)
 
 
 def _all_order(name: str) -> tuple[bool, str]:
@@ -214,13 +264,12 @@ def iid_namespace(
     """
     mirrored = importlib.import_module(parent)
     exported = getattr(mirrored, "__all__", None) or dir(mirrored)
-    # vars() and not getattr(): experimental estimators refuse to be looked at.
     names = sorted(
-        (n for n in exported if _has_response(vars(mirrored).get(n))), key=_all_order
+        (name for name in exported if _is_mirrored(mirrored, name)), key=_all_order
     )
 
     def module_getattr(name: str) -> Any:
-        if not _has_response(vars(mirrored).get(name)):
+        if not _is_mirrored(mirrored, name):
             raise AttributeError(
                 f"module {own!r} has no attribute {name!r}; it mirrors those "
                 f"estimators of {parent!r} that have a response method"

@@ -179,3 +179,44 @@ def test_a_second_fit_forgets_the_names_of_the_first(table):
     assert_array_equal(
         clf.predict(split_at(numbered, [300])), clf.predict(numbered[[0, 1, 2]])
     )
+
+
+def test_methods_that_are_no_responses_refuse_lazy_tables(frame, table):
+    from dfml.iid.neighbors import KNeighborsClassifier
+
+    model = KNeighborsClassifier().fit(frame[[*FEATURES, "late"]], "late")
+    for call in (model.kneighbors, model.kneighbors_graph):
+        with pytest.raises(InputTypeError, match="no response method"):
+            call(frame[FEATURES])
+    first = sklearn.neighbors.KNeighborsClassifier().fit(
+        table[FEATURES][:100], table["late"][:100]
+    )
+    for ours, theirs in zip(
+        model.kneighbors(table[FEATURES]),
+        first.kneighbors(table[FEATURES]),
+        strict=True,
+    ):
+        assert_array_equal(ours, theirs)
+    assert_array_equal(model.kneighbors()[1], first.kneighbors()[1])
+
+
+@pytest.mark.parametrize("name", sorted(MADE))
+def test_methods_are_scikit_learns(name):
+    made = MADE[name]
+    parent = made._parent
+    for method in dir(parent):
+        theirs = getattr(parent, method, None)
+        private = method.startswith(("_", "set_"))
+        if not private and inspect.isfunction(theirs):
+            ours = getattr(made, method)
+            assert callable(ours)
+            if ours.__module__ == theirs.__module__:
+                assert inspect.signature(ours) == inspect.signature(theirs)
+
+
+def test_a_module_mirrors_its_own_classes_only():
+    from dfml.iid import calibration
+
+    assert calibration.__all__ == ["CalibratedClassifierCV"]
+    with pytest.raises(AttributeError, match="LinearSVC"):
+        calibration.LinearSVC  # noqa: B018
