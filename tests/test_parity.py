@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -19,14 +20,20 @@ from sklearn.ensemble import (
     IsolationForest,
     RandomForestClassifier,
 )
-from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.linear_model import (
+    LogisticRegression,
+    Perceptron,
+    Ridge,
+    SGDClassifier,
+    SGDRegressor,
+)
 from sklearn.mixture import GaussianMixture
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -155,19 +162,39 @@ def test_scores(name, cuts, weighted):
     assert score == pytest.approx(expected, rel=1e-9)
 
 
+TRAINED = {
+    "sgd": (SGDClassifier(random_state=0), "late", "coef_"),
+    "regression": (SGDRegressor(random_state=0), "amount", "coef_"),
+    "perceptron": (Perceptron(random_state=0), "late", "coef_"),
+    "network": (MLPRegressor(hidden_layer_sizes=(3,), random_state=0), "amount", "t_"),
+    "bayes": (GaussianNB(), "late", "theta_"),
+    "scaler": (StandardScaler(), None, "mean_"),
+    "range": (MinMaxScaler(), None, "scale_"),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED)
 @relaxed
 @given(cuts=cuts, epochs=st.integers(1, 3))
-def test_incremental_equals_the_loop(cuts, epochs):
+def test_incremental_equals_the_loop(name, cuts, epochs):
+    estimator, target, learnt = TRAINED[name]
     edges = [0, *sorted(cuts), len(TABLE)]
-    model = SGDClassifier(random_state=0)
+    model = clone(estimator)
+    options = {"classes": ["no", "yes"]} if target == "late" else {}
     for _ in range(epochs):
         for low, high in itertools.pairwise(edges):
             part = TABLE.iloc[low:high]
             if len(part):
-                model.partial_fit(part[FEATURES], part["late"], ["no", "yes"])
-    lazy = Incremental(SGDClassifier(random_state=0), epochs=epochs)
-    lazy.fit(split_at(TABLE, cuts)[[*FEATURES, "late"]], "late")
-    np.testing.assert_array_equal(lazy.coef_, model.coef_)
+                y = None if target is None else part[target]
+                model.partial_fit(part[FEATURES], y, **options)
+    columns = [*FEATURES, *([] if target is None else [target])]
+    lazy = Incremental(estimator, epochs=epochs)
+    lazy.fit(split_at(TABLE, cuts)[columns], target)
+    if learnt == "coef_":
+        np.testing.assert_array_equal(lazy.coef_, model.coef_)
+    else:  # merged, where the estimator can be: equal to rounding
+        found, expected = getattr(lazy, learnt), getattr(model, learnt)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @relaxed

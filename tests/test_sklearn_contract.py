@@ -98,7 +98,7 @@ def test_partial_fit_of_a_boltzmann_machine_does_not_preserve_dtypes():
 
 def test_there_are_enough_pairs_and_checks():
     assert len(PAIRS) >= 25
-    n_checks = sum(int(outcome(p, bare=False)[""]) for p in range(len(PAIRS)))
+    n_checks = sum(int(outcome(p, False)[""]) for p in range(len(PAIRS)))
     assert n_checks > 1200
 
 
