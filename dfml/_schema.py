@@ -129,8 +129,8 @@ class Contract:
         One kind a column; None if only the names are known.
     named : bool
         False if the model was fitted on arrays and sees arrays again.
-    target, sample_weight : hashable, tuple or None
-        What ``fit`` used, so that ``score(ddf)`` needs no ``y``.
+    target : hashable, tuple or None
+        What ``fit`` used as ``y``, so that ``score(ddf)`` needs none.
     """
 
     names: tuple[Hashable, ...]
@@ -275,7 +275,3 @@ class OutputSchema:
         """Replace pandas dtypes of text, which arrays do not have, by object."""
         dtypes = tuple(t if _is_numpy(t) else "object" for t in self.dtypes)
         return OutputSchema(self.names, dtypes, self.is_series)
-
-    def renamed(self, names: Sequence[str]) -> OutputSchema:
-        """Put other names to the same schema."""
-        return OutputSchema(tuple(names), self.dtypes, self.is_series)
