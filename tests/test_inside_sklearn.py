@@ -181,11 +181,11 @@ def test_a_name_is_resolved_before_it_is_routed(name):
 
 
 @pytest.mark.usefixtures("routing")
-@pytest.mark.parametrize("wrapper", [IID, ParallelPostFit])
+@pytest.mark.parametrize("wrapper", [IID, Incremental, ParallelPostFit])
 def test_what_was_not_asked_for_is_refused(wrapper):
     with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
-        wrapper(LogisticRegression()).fit(X, Y, sample_weight=WEIGHT)
-    wrapper(LogisticRegression()).fit(X, Y).score(X, Y)
+        wrapper(SGDClassifier()).fit(X, Y, sample_weight=WEIGHT)
+    wrapper(SGDClassifier()).fit(X, Y).score(X, Y)
 
 
 @pytest.mark.usefixtures("routing")

@@ -283,7 +283,8 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         epochs: int,
         validate: Validate | None = None,
     ) -> Incremental:
-        training.options = dict(fit_params)
+        method = where.rpartition(".")[2]
+        training.options = dict(self._routed(method, fit_params))
         weight = training.options.pop("sample_weight", None)
         if _frames.is_lazy(X):
             table = _frames.join(where, X, y, weight)
