@@ -13,6 +13,7 @@ from dfml.accessor import MLAccessor as _MLAccessor  # noqa: F401 - registers dd
 from dfml.estimators import IID, Incremental, ParallelPostFit
 from dfml.models import inspect_model, load_model, save_model
 from dfml.sources import read_sql
+from dfml.sql_functions import predict_sql, register, registered, unregister
 from dfml.table import predict_table
 
 __version__ = "0.1.0"
@@ -27,7 +28,11 @@ __all__ = [
     "iid",
     "inspect_model",
     "load_model",
+    "predict_sql",
     "predict_table",
     "read_sql",
+    "register",
+    "registered",
     "save_model",
+    "unregister",
 ]

@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("sinks",),
     ("table",),
+    ("sql_functions",),
     ("testing",),
     ("accessor",),
     ("datasets",),

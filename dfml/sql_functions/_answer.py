@@ -1,0 +1,167 @@
+"""A model ready for Arrow columns: rows in, one Arrow column a response out.
+
+The registered function calls this for 2,048 rows at a time, on DuckDB's threads, so
+all that can be decided beforehand is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfml._arrays import label_result
+from dfml._responders import call
+from dfml.exceptions import EstimatorTypeError
+from dfml.sinks._answers import make_answers, to_pandas
+from dfml.sql_functions._fields import ARROW_OF, as_owner, field_types
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dfml._responders import Responder
+
+__all__ = ["SqlModel", "make_sql_model"]
+
+
+@dataclass(frozen=True)
+class SqlModel:
+    """A response method over columns that SQL has cast already.
+
+    Parameters
+    ----------
+    fields : dict
+        Columns in the order of the model, with the SQL type of each.
+    responder : Responder
+        The response method.
+    outputs : pyarrow Schema
+        What it returns.
+    """
+
+    fields: dict[str, str]
+    responder: Responder
+    outputs: Any
+
+    @property
+    def is_single(self) -> bool:
+        """Whether an answer is one value, and not one a class or an output."""
+        return self.responder.schema.is_series
+
+    def __call__(self, columns: Sequence[Any]) -> list[Any]:
+        """Answer for Arrow columns in the order of the fields.
+
+        A row without any value has no answer, and the model does not see it. That is a
+        NULL in place of a row, or the row that an outer join did not find.
+        """
+        empty = _rows_without_value(columns)
+        if empty is not None:
+            columns = [column.filter(pc.invert(empty)) for column in columns]
+        answers = self._answer(self._frame(columns))
+        if empty is None:
+            return answers
+        found = np.cumsum(~empty.to_numpy(zero_copy_only=False)) - 1
+        at = pc.if_else(empty, pa.scalar(None, pa.int64()), pa.array(found))
+        return [each.take(at) for each in answers]
+
+    def _frame(self, columns: Sequence[Any]) -> pd.DataFrame:
+        if self.responder.dtype is None:
+            return to_pandas(pa.table(list(columns), names=list(self.fields)))
+        array = np.empty((len(columns[0]), len(columns)))
+        for i, column in enumerate(columns):
+            array[:, i] = column.to_numpy(zero_copy_only=False)  # NULL becomes NaN
+        return pd.DataFrame(array, columns=list(self.fields), copy=False)
+
+    def _answer(self, frame: pd.DataFrame) -> list[Any]:
+        types = self.outputs.types
+        if not len(frame):
+            return [pa.array([], type_) for type_ in types]
+        try:
+            result = self._call(frame)
+        except Exception as err:
+            nulls = [name for name in frame.columns if frame[name].isna().any()]
+            if nulls:
+                err.add_note(f"These columns hold NULL: {nulls}")
+            raise
+        return [_to_arrow(*each) for each in zip(result, types, strict=True)]
+
+    def _call(self, frame: pd.DataFrame) -> list[Any]:
+        """Return the answer column by column."""
+        how = self.responder
+        result = call(how.estimator, how.name, frame, how.config, how.params)
+        if isinstance(result, np.ndarray) and result.ndim == 1 and self.is_single:
+            return [result]  # 2,048 rows at a time, a Series costs as much as predict
+        labelled = label_result(result, frame.index, how.schema.names)
+        table = labelled.to_frame() if isinstance(labelled, pd.Series) else labelled
+        return [table.iloc[:, i] for i in range(table.shape[1])]
+
+
+def make_sql_model(
+    where: str,
+    model: Any,
+    method: str,
+    *,
+    name: str | None = None,
+    prefix: str | None = None,
+) -> SqlModel:
+    """Check a model and fix its fields and answers, before any row is read.
+
+    Raises
+    ------
+    ColumnMismatchError
+        If the model was fitted without column names, or on ones SQL cannot tell apart.
+    EstimatorTypeError
+        If it does not have the method.
+    UnknownOutputError
+        If what it returns cannot be known beforehand.
+    """
+    if method == "inverse_transform":
+        raise EstimatorTypeError.expecting(
+            where,
+            "a method that answers rows of the columns seen in fit",
+            repr(method),
+            "call it in Python",
+        )
+    owner = as_owner(where, model)
+    fields = field_types(where, owner)
+    table = _Fields(where, pa.schema({n: ARROW_OF[t] for n, t in fields.items()}))
+    answers = make_answers(
+        owner, cast("Any", table), [method], keep=[], name=name, prefix=prefix
+    )
+    return SqlModel(fields, answers.responders[0], answers.schema)
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """The fields as the kind of table that ``make_answers`` takes."""
+
+    where: str
+    fields: Any
+    keys: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.fields.names)
+
+    def schema(self, names: Sequence[str] | None = None) -> Any:
+        chosen = self.names if names is None else names
+        return pa.schema([self.fields.field(name) for name in chosen])
+
+
+def _rows_without_value(columns: Sequence[Any]) -> Any:
+    """Mark the rows in which every column is NULL; None if there is no such row."""
+    if any(column.null_count == 0 for column in columns):
+        return None
+    marked = columns[0].is_null()
+    for column in columns[1:]:
+        marked = pc.and_(marked, column.is_null())
+    return marked if pc.any(marked).as_py() else None
+
+
+def _to_arrow(column: Any, type_: Any) -> Any:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    return pa.array(column, type=type_, from_pandas=True)

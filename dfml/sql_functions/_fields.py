@@ -1,0 +1,144 @@
+"""What a model asks of a row: the fields by name, and the SQL type of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from dfml._responders import contract_of
+from dfml.estimators import ParallelPostFit
+from dfml.exceptions import ColumnMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dfml._schema import Contract
+
+__all__ = ["ARROW_OF", "as_owner", "field_types"]
+
+# Kind of the contract -> what SQL casts the field to. Within a kind, dtypes are free.
+_SQL_OF = {
+    "number": "DOUBLE",
+    "text": "VARCHAR",
+    "time": "TIMESTAMP",
+    "time with zone": "TIMESTAMP WITH TIME ZONE",
+}
+ARROW_OF = {
+    "DOUBLE": pa.float64(),
+    "VARCHAR": pa.string(),
+    "TIMESTAMP": pa.timestamp("us"),
+    "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC"),
+}
+
+
+def as_owner(where: str, model: Any) -> Any:
+    """Return the model as an estimator of dfml that knows the kinds of its fields.
+
+    Raises
+    ------
+    ColumnMismatchError
+        If the model was fitted without column names.
+    """
+    owner = model if hasattr(model, "_response_estimator") else ParallelPostFit(model)
+    contract = contract_of(owner)
+    if contract is None or not contract.named:
+        raise ColumnMismatchError.expecting(
+            where,
+            "a model that was fitted with column names",
+            f"a {type(owner._response_estimator).__name__} fitted on bare arrays",
+            "fit it on a table, so that SQL can pass its columns by name",
+        )
+    _check_names(where, contract)
+    if contract.kinds is None:
+        estimator = owner._response_estimator
+        owner = ParallelPostFit(estimator)
+        rows = _example_rows(contract, estimator)
+        owner._learn_outputs(rows.iloc[:0], contract.target, True, rows)
+    return owner
+
+
+def field_types(where: str, owner: Any) -> dict[str, str]:
+    """Return the fields in the order of the model, and the SQL type of each."""
+    contract = owner._contract
+    kinds = dict(zip(contract.names, contract.kinds, strict=True))
+    refused = [f"{n!r} is a {kind}" for n, kind in kinds.items() if kind not in _SQL_OF]
+    if refused:
+        raise ColumnMismatchError.expecting(
+            where,
+            f"a model whose columns are of the kinds {', '.join(_SQL_OF)}",
+            "; ".join(refused),
+            "train on numbers instead, for example seconds",
+        )
+    return {name: _SQL_OF[kind] for name, kind in kinds.items()}
+
+
+def _check_names(where: str, contract: Contract) -> None:
+    counts = Counter(str(name).casefold() for name in contract.names)
+    wrong = [
+        name
+        for name in contract.names
+        if not isinstance(name, str)
+        or not name
+        or "\0" in name
+        or counts[name.casefold()] > 1
+    ]
+    if wrong:
+        raise ColumnMismatchError.expecting(
+            where,
+            "column names that SQL can tell apart: text, different whatever its case",
+            repr(wrong[:10]),
+            "rename the columns and train again",
+        )
+
+
+def _example_rows(contract: Contract, estimator: Any) -> pd.DataFrame:
+    """Make two rows that the model should take: ones, and text where it knows some."""
+    texts = dict(_known_texts(estimator, list(contract.names)))
+    return pd.DataFrame(
+        {
+            name: pd.Series([texts[name]] * 2, dtype="str")
+            if name in texts
+            else np.ones(2)
+            for name in contract.names
+        }
+    )
+
+
+def _known_texts(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, str]]:
+    """Find the text columns of a model that was fitted elsewhere, with a value each.
+
+    Only the names of the columns are kept by scikit-learn, so the kind is asked of the
+    steps that take text: encoders and imputers by the values they have learnt, and
+    vectorizers by their vocabulary.
+    """
+    steps = getattr(estimator, "steps", None)
+    if steps:
+        yield from _known_texts(steps[0][1], names)
+    for _, step, columns in getattr(estimator, "transformers_", ()):
+        yield from _known_texts(step, _selected(columns, names))
+    if hasattr(estimator, "vocabulary_"):
+        yield from ((name, "text") for name in names)
+    learnt = getattr(estimator, "categories_", getattr(estimator, "statistics_", ()))
+    if len(learnt) == len(names):
+        for name, values in zip(names, learnt, strict=True):
+            texts = [v for v in np.atleast_1d(values) if isinstance(v, str)]
+            if texts:
+                yield name, str(texts[0])
+
+
+def _selected(columns: Any, names: list[Any]) -> list[Any]:
+    """Return the names that a ColumnTransformer's selection stands for."""
+    if isinstance(columns, str):
+        return [columns]
+    index = pd.Index(names)
+    if isinstance(columns, slice):
+        by_name = isinstance(columns.start, str) or isinstance(columns.stop, str)
+        at = index.slice_indexer(columns.start, columns.stop) if by_name else columns
+        return list(index[at])
+    chosen = np.atleast_1d(np.asarray(columns))
+    by_position = chosen.dtype.kind in "iub"
+    return list(index[chosen]) if by_position else list(columns)

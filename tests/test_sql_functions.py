@@ -1,0 +1,664 @@
+from __future__ import annotations
+
+import gc
+
+import dask
+import dask.dataframe as dd
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.compose import make_column_transformer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    SGDClassifier,
+    SGDRegressor,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import dfml
+from dfml.exceptions import (
+    ColumnCollisionError,
+    ColumnMismatchError,
+    EstimatorTypeError,
+    InputTypeError,
+    QueryError,
+)
+from dfml.sql_functions import _scan
+
+FEATURES = ["a", "b", "c"]
+
+
+@pytest.fixture
+def con(table):
+    """A connection with the table as ``t``, wider and in another order."""
+    with duckdb.connect() as connection:
+        wide = table.assign(
+            city=np.where(table["c"] > 0, "York", "Bath"), extra=[[1]] * len(table)
+        )
+        connection.register("source", wide[["id", "c", "city", "extra", "b", "a"]])
+        connection.execute("CREATE TABLE t AS FROM source")
+        yield connection
+
+
+@pytest.fixture(autouse=True)
+def spills(tmp_path):
+    directory = tmp_path / "spills"
+    with dask.config.set({"dfml.spill-directory": str(directory)}):
+        yield directory
+
+
+def column(con, expression, source="t"):
+    relation = con.sql(f"FROM {source} t") if isinstance(source, str) else source
+    rows = relation.set_alias("t").order("id").project(expression).fetchall()
+    return [value for (value,) in rows]
+
+
+def fitted(table, estimator=None, target="late"):
+    estimator = LogisticRegression() if estimator is None else estimator
+    return estimator.fit(table[FEATURES], table[target])
+
+
+# The same answers as in Python
+
+LABELS = {
+    "text": ("VARCHAR", lambda late: late),
+    "integer": ("BIGINT", lambda late: np.where(late == "yes", 7, -3)),
+    "boolean": ("BOOLEAN", lambda late: (late == "yes").to_numpy()),
+    "double": ("DOUBLE", lambda late: np.where(late == "yes", 1.0, 2.0)),
+    "object": ("VARCHAR", lambda late: late.astype(object).to_numpy()),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_keep_their_type(con, table, kind):
+    sql_type, make = LABELS[kind]
+    model = SGDClassifier(random_state=0).fit(table[FEATURES], make(table["late"]))
+
+    dfml.register(con, "late", model)
+
+    assert column(con, "late(t)") == model.predict(table[FEATURES]).tolist()
+    assert [str(t) for t in con.sql("SELECT late(t) FROM t").types] == [sql_type]
+    answered = dfml.predict_sql(model, con.table("t"))
+    assert [str(answered.types[-1])] == [sql_type]
+    assert column(con, "prediction", answered) == column(con, "late(t)")
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LinearRegression(),
+        RandomForestClassifier(5, random_state=0),
+        HistGradientBoostingRegressor(max_iter=5),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_predictions(con, table, estimator):
+    target = "late" if hasattr(estimator, "predict_proba") else "amount"
+    model = fitted(table, estimator, target)
+    expected = model.predict(table[FEATURES])
+
+    dfml.register(con, "f", model)
+    answered = dfml.predict_sql(model, con.sql("FROM t"))
+
+    compare = np.testing.assert_array_equal
+    if target == "amount":  # BLAS rounds by the number of rows
+        compare = np.testing.assert_allclose
+    compare(column(con, "f(t)"), expected)
+    compare(column(con, "prediction", answered), expected)
+
+
+@pytest.mark.parametrize("method", ["predict_proba", "predict_log_proba"])
+def test_probabilities_are_a_struct_with_a_field_a_class(con, table, method):
+    model = fitted(table)
+    prefix = method.removeprefix("predict_").replace("proba", "probability")
+    names = [f"{prefix}_no", f"{prefix}_yes"]
+
+    dfml.register(con, "p", model, method=method)
+    answered = dfml.predict_sql(model, con.table("t"), method=method)
+
+    expected = pd.DataFrame(getattr(model, method)(table[FEATURES]), columns=names)
+    got = pd.DataFrame(column(con, "p(t)"))
+    pd.testing.assert_frame_equal(got, expected)
+    assert answered.columns == [*con.table("t").columns, *names]
+    pd.testing.assert_frame_equal(answered.order("id").df()[names], expected)
+
+
+def test_other_methods(con, table):
+    model = fitted(table)
+    dfml.register(con, "d", model, method="decision_function")
+    np.testing.assert_allclose(
+        column(con, "d(t)"), model.decision_function(table[FEATURES])
+    )
+
+    pca = PCA(2).fit(table[FEATURES])
+    dfml.register(con, "pca", pca, method="transform")
+    got = pd.DataFrame(column(con, "pca(t)"))
+    assert list(got.columns) == ["pca0", "pca1"]
+    np.testing.assert_allclose(got, pca.transform(table[FEATURES]))
+
+
+def test_several_targets(con, table):
+    model = LinearRegression().fit(table[FEATURES], table[["amount", "weight"]])
+    dfml.register(con, "f", model)
+
+    got = pd.DataFrame(column(con, "f(t)"))
+
+    np.testing.assert_allclose(got, model.predict(table[FEATURES]))
+
+
+def test_model_trained_lazily(con, table):
+    frame = dd.from_pandas(table[[*FEATURES, "late"]], npartitions=3)
+    model = dfml.Incremental(SGDClassifier(random_state=0)).fit(frame, y="late")
+
+    dfml.register(con, "late", model)
+
+    assert column(con, "late(t)") == model.predict(table[FEATURES]).tolist()
+
+
+def text_pipeline():
+    steps = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["city"]), ("passthrough", ["a", "b"])
+    )
+    return make_pipeline(steps, LogisticRegression())
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, dfml.ParallelPostFit])
+def test_text_columns_of_a_model_fitted_elsewhere(con, table, wrap):
+    rows = con.sql("SELECT b, city, a FROM t ORDER BY id").df()
+    model = text_pipeline().fit(rows, table["late"])
+
+    dfml.register(con, "late", wrap(model))
+
+    (function,) = dfml.registered(con)
+    assert function.fields == {"b": "DOUBLE", "city": "VARCHAR", "a": "DOUBLE"}
+    expected = model.predict(rows).tolist()
+    assert column(con, "late(t)") == expected
+    assert column(con, "late({'city': city::ENUM('York', 'Bath'), 'a': a, 'b': b})")
+    answered = dfml.predict_sql(model, con.table("t"))
+    assert column(con, "prediction", answered) == expected
+
+
+def test_text_columns_of_a_model_trained_lazily(con, table):
+    query = con.sql("SELECT a, city, b, a > b AS late FROM t")
+    frame = dfml.read_sql(query, npartitions=2)
+    model = dfml.IID(text_pipeline()).fit(frame, y="late")
+
+    dfml.register(con, "late", model)
+
+    rows = con.sql("SELECT a, city, b FROM t ORDER BY id").df()
+    assert column(con, "late(t)") == model.predict(rows).tolist()
+
+
+def test_text_is_found_in_vectorizers_and_imputers(con):
+    rows = pd.DataFrame({"s": ["x y", "z w", "x"], "u": ["p", "q", "p"], "n": 1.0})
+    steps = make_column_transformer(
+        (CountVectorizer(token_pattern="."), "s"),
+        (
+            make_pipeline(
+                SimpleImputer(strategy="most_frequent"),
+                OneHotEncoder(),
+            ),
+            [1],
+        ),
+        ("passthrough", slice("n", "n")),
+    )
+    model = make_pipeline(steps, LogisticRegression()).fit(
+        rows.astype(object), [0, 1, 0]
+    )
+
+    dfml.register(con, "f", model)
+
+    fields = dfml.registered(con)[0].fields
+    assert fields == {"s": "VARCHAR", "u": "VARCHAR", "n": "DOUBLE"}
+
+
+def test_times(con):
+    frame = dfml.read_sql(
+        "SELECT TIMESTAMP '2020-01-01' + INTERVAL (i) HOUR AS at, i % 2 = 0 AS late "
+        "FROM range(100) r(i)",
+        con,
+    )
+    model = dfml.IID(make_pipeline(HourOfDay(), LogisticRegression()))
+    model.fit(frame, y="late")
+
+    dfml.register(con, "f", model)
+
+    got = con.execute("SELECT f({'at': DATE '2020-01-03'})").fetchone()
+    assert got == (
+        bool(model.predict(pd.DataFrame({"at": [pd.Timestamp(2020, 1, 3)]}))),
+    )
+
+
+class HourOfDay(StandardScaler):
+    """A step that takes times."""
+
+    def fit(self, X, y=None):
+        return super().fit(self._hours(X))
+
+    def transform(self, X):
+        return super().transform(self._hours(X))
+
+    def _hours(self, X):
+        return X["at"].dt.hour.to_numpy(dtype="float64").reshape(-1, 1)
+
+
+# Fields by name
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "t",
+        "{'a': a, 'b': b, 'c': c}",
+        "{'c': c, 'a': a, 'b': b}",
+        "{'C': c, 'z': 'ignored', 'A': a, 'b': b}",
+        "struct_pack(b := b, c := c, a := a)",
+        "row(a, b, c)::STRUCT(a DOUBLE, b DOUBLE, c DOUBLE)",
+    ],
+)
+def test_order_and_further_fields_do_not_matter(con, table, row):
+    model = fitted(table)
+    dfml.register(con, "late", model)
+
+    assert column(con, f"late({row})") == model.predict(table[FEATURES]).tolist()
+
+
+def test_numbers_of_any_type(con, table):
+    dfml.register(con, "f", LinearRegression().fit(table[FEATURES], table["a"]))
+    for one in ["1", "1::DECIMAL(9, 3)", "true", "1::UTINYINT", "1::HUGEINT", "'1'"]:
+        got = con.execute(f"SELECT round(f({{'a': {one}, 'b': {one}, 'c': 0::FLOAT}}))")
+        assert got.fetchone() == (1,)
+
+
+@pytest.mark.parametrize("row", ["{'a': a, 'c': c}", "t"])
+def test_a_missing_field_fails_when_bound(con, table, row):
+    dfml.register(con, "late", fitted(table))
+
+    with pytest.raises(duckdb.BinderException, match='key "b"'):
+        con.sql(
+            f"SELECT late({row}), error('a row was read') FROM (SELECT a, c FROM t) t"
+        )
+
+
+@pytest.mark.parametrize(
+    "argument", ["a", "3", "row(a, b, c)", "[a]", "'{}'::JSON", "MAP {'a': 1}"]
+)
+def test_what_is_no_struct_of_names_fails_when_bound(con, table, argument):
+    dfml.register(con, "late", fitted(table))
+
+    with pytest.raises(duckdb.BinderException, match="struct"):
+        con.sql(f"SELECT late({argument}), error('a row was read') FROM t")
+
+
+@pytest.mark.parametrize("arguments", ["a, b, c", "a := a, b := b, c := c", ""])
+def test_positional_arguments_fail_when_bound(con, table, arguments):
+    dfml.register(con, "late", fitted(table))
+
+    with pytest.raises(duckdb.BinderException, match="late"):
+        con.sql(f"SELECT late({arguments}) FROM t")
+
+
+def test_only_needed_columns_are_read(con, table, tmp_path):
+    con.sql("FROM t").write_parquet(str(tmp_path / "t.parquet"))
+    dfml.register(con, "late", LogisticRegression().fit(table[["b"]], table["late"]))
+
+    ((_, plan),) = con.sql(
+        f"EXPLAIN SELECT late(t) FROM '{tmp_path}/t.parquet' t"
+    ).fetchall()
+
+    assert "Projections: b " in plan
+
+
+def test_table_function(con, table):
+    model = fitted(table)
+    dfml.register(con, "late", model)
+    dfml.register(con, "p", model, method="predict_proba")
+    names = con.table("t").columns
+
+    assert con.sql("FROM late_table('t')").columns == [*names, "prediction"]
+    assert con.sql("FROM p_table('t')").columns == [
+        *names,
+        "probability_no",
+        "probability_yes",
+    ]
+    got = con.sql("SELECT prediction FROM late_table('t') ORDER BY id").fetchall()
+    assert [value for (value,) in got] == model.predict(table[FEATURES]).tolist()
+
+
+# NULL
+
+
+def test_null_is_nan_to_the_model(con, table):
+    model = fitted(table, HistGradientBoostingClassifier(max_iter=5))
+    dfml.register(con, "late", model)
+    holes = table[FEATURES].mask(table[FEATURES] > 0.5).assign(id=table["id"])
+    holes = holes[holes[FEATURES].notna().any(axis=1)]
+    con.register("holes", holes)
+    con.execute("CREATE TABLE h AS FROM holes")
+
+    expected = model.predict(holes[FEATURES]).tolist()
+
+    assert column(con, "late(t)", "h") == expected
+    assert column(con, "prediction", "late_table('h')") == expected
+    answered = dfml.predict_sql(model, con.table("h"))
+    assert column(con, "prediction", answered) == expected
+
+
+def test_model_that_refuses_nan_fails_with_the_columns(con, table):
+    model = fitted(table)
+    dfml.register(con, "late", model)
+
+    with pytest.raises(duckdb.Error, match=r"late failed.*NULL: \['b'\].*contains NaN"):
+        con.sql("SELECT late({'a': 1, 'b': NULL, 'c': 2})").fetchall()
+    with pytest.raises(ValueError, match="contains NaN") as failure:
+        dfml.predict_sql(model, con.sql("SELECT a, NULL AS b, c FROM t"))
+    assert failure.value.__notes__ == ["These columns hold NULL: ['b']"]
+    assert con.sql("SELECT 1").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_a_row_without_a_value_has_no_answer(con, table, method):
+    model = fitted(table)
+    dfml.register(con, "late", model, method=method)
+
+    assert con.sql("SELECT late(NULL)").fetchall() == [(None,)]
+    nothing = "SELECT late({'a': NULL, 'b': NULL, 'c': NULL})"
+    assert con.sql(nothing).fetchall() == [(None,)]
+    joined = con.sql(
+        "SELECT r.i AS id, t.a, t.b, t.c, late(t) AS answer FROM range(995, 1005) r(i) "
+        "LEFT JOIN t ON t.id = r.i ORDER BY r.i"
+    )
+    answers = [row[-1] for row in joined.fetchall()]
+    assert answers[:5] == [None] * 5
+    assert None not in answers[5:]
+    batched = dfml.predict_sql(model, joined, method=method, prefix="batched_")
+    found = batched.order("id").df().filter(like="batched_")
+    assert found.isna().all(axis=1).tolist() == [True] * 5 + [False] * 5
+
+
+# Names on a connection
+
+
+def test_a_name_that_is_taken(con, table):
+    dfml.register(con, "late", fitted(table))
+
+    with pytest.raises(QueryError, match="replace=True"):
+        dfml.register(con, "LATE", fitted(table))
+    for name in ["sum", "struct_extract", "range"]:
+        with pytest.raises(QueryError, match="choose another name"):
+            dfml.register(con, name, fitted(table), replace=True)
+    con.execute("CREATE MACRO mine_table(x) AS TABLE SELECT x")
+    with pytest.raises(QueryError, match="mine_table"):
+        dfml.register(con, "mine", fitted(table), replace=True)
+    assert [each.name for each in dfml.registered(con)] == ["late"]
+
+
+def test_replace_and_unregister(con, table):
+    inner = (
+        "SELECT count(*) FROM duckdb_functions() WHERE function_name LIKE '\\_dfml%'"
+    )
+    inner += " ESCAPE '\\'"
+    dfml.register(con, "late", fitted(table), replace=True)
+    dfml.register(
+        con, "late", fitted(table, LinearRegression(), "amount"), replace=True
+    )
+
+    assert con.table("t").project("late(t)").types == ["DOUBLE"]
+    assert con.sql(inner).fetchall() == [(1,)]
+    (function,) = dfml.registered(con)
+    assert (function.name, function.model) == ("late", "LinearRegression")
+    assert (function.method, function.returns) == ("predict", "DOUBLE")
+
+    dfml.unregister(con, "Late")
+
+    assert dfml.registered(con) == []
+    assert con.sql(inner).fetchall() == [(0,)]
+    for query in ["SELECT late(t) FROM t", "FROM late_table('t')"]:
+        with pytest.raises(duckdb.CatalogException):
+            con.sql(query)
+    with pytest.raises(QueryError, match="nothing to remove"):
+        dfml.unregister(con, "late")
+
+
+def test_functions_belong_to_their_connection(con, table):
+    dfml.register(con, "late", fitted(table))
+    cursor = con.cursor()
+
+    assert dfml.registered(cursor) == []
+    dfml.register(cursor, "late", fitted(table, GaussianNB()))
+
+    assert [each.model for each in dfml.registered(cursor)] == ["GaussianNB"]
+    assert [each.model for each in dfml.registered(con)] == ["LogisticRegression"]
+    assert column(cursor, "late(t)") == (
+        fitted(table, GaussianNB()).predict(table[FEATURES]).tolist()
+    )
+
+
+def test_nothing_is_left_in_a_database_file(table, tmp_path):
+    path = str(tmp_path / "warehouse.duckdb")
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1 AS a, 2 AS b, 3 AS c")
+        dfml.register(connection, "late", fitted(table))
+    with duckdb.connect(path, read_only=True) as connection:
+        assert dfml.registered(connection) == []
+        dfml.register(connection, "late", fitted(table))
+        assert connection.execute("SELECT late(t) IN ('yes', 'no') FROM t").fetchone()[
+            0
+        ]
+
+
+def test_a_rolled_back_transaction_leaves_nothing(con, table):
+    con.begin()
+    dfml.register(con, "late", fitted(table))
+    con.rollback()
+
+    assert dfml.registered(con) == []
+    dfml.register(con, "late", fitted(table))
+
+
+def test_wrong_arguments(con, table):
+    model = fitted(table)
+    with pytest.raises(InputTypeError, match="connection"):
+        dfml.register("here", "late", model)
+    with pytest.raises(InputTypeError, match="name"):
+        dfml.register(con, "", model)
+    with pytest.raises(EstimatorTypeError, match="transform"):
+        dfml.register(con, "late", model, method="transform")
+    scaler = StandardScaler().fit(table[FEATURES])
+    with pytest.raises(EstimatorTypeError, match="inverse_transform"):
+        dfml.register(con, "late", scaler, method="inverse_transform")
+    bare = LinearRegression().fit(table[FEATURES].to_numpy(), table["amount"])
+    with pytest.raises(ColumnMismatchError, match="column names"):
+        dfml.register(con, "late", bare)
+    rows = table.rename(columns={"b": "A"})[["a", "A"]]
+    alike = LinearRegression().fit(rows, table["amount"])
+    with pytest.raises(ColumnMismatchError, match="tell apart"):
+        dfml.register(con, "late", alike)
+    labels = np.where(table["late"] == "yes", "yes", "YES")
+    two = LogisticRegression().fit(table[FEATURES], labels)
+    with pytest.raises(ColumnCollisionError, match="probability_YES"):
+        dfml.register(con, "late", two, method="predict_proba")
+    with pytest.raises(InputTypeError, match="relation"):
+        dfml.predict_sql(model, table)
+    assert dfml.registered(con) == []
+
+
+HOSTILE = [
+    'x"; DROP TABLE t; --',
+    "x'; DROP TABLE t; --",
+    "x') AS DOUBLE)); DROP TABLE t; --",
+    "select",
+    "two words",
+    "Größe",
+    "a.b",
+    "{}",
+    "%s",
+    "\\",
+    "$1",
+    "?",
+    "/*",
+    "\n",
+    '"',
+    "'",
+    "dfml: the row",
+]
+NAMES = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
+        min_size=1,
+        max_size=8,
+    ),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    name=NAMES, columns=st.lists(NAMES, min_size=2, max_size=3, unique_by=str.casefold)
+)
+def test_odd_names(name, columns):
+    rows = pd.DataFrame([[1.0, 0.0, 0.0], [0.0, 1.0, 2.0]]).iloc[:, : len(columns)]
+    rows.columns = columns
+    model = LinearRegression().fit(rows, [3.0, 5.0])
+    taken = name.casefold() in TAKEN
+    with duckdb.connect() as con:
+        con.execute("CREATE TABLE t AS SELECT 1 AS x")
+        con.register("rows", rows)
+        name = f"{name} " if taken else name
+        quoted = '"' + name.replace('"', '""') + '"'
+
+        dfml.register(con, name, model)
+
+        query = f'SELECT round({quoted}("the row")) FROM rows AS "the row"'
+        assert con.sql(query).fetchall() == [(3,), (5,)]
+        answered = dfml.predict_sql(model, con.table("rows"), name="the answer")
+        assert answered.project('round("the answer")').fetchall() == [(3,), (5,)]
+        dfml.unregister(con, name)
+        tables = con.sql("SELECT table_name FROM duckdb_tables()").fetchall()
+        assert tables == [("t",)]
+        assert con.sql("FROM t").fetchall() == [(1,)]
+
+
+with duckdb.connect() as _connection:
+    TAKEN = {
+        row[0].casefold()
+        for row in _connection.sql(
+            "SELECT DISTINCT function_name FROM duckdb_functions()"
+        ).fetchall()
+    }
+
+
+# Whole relations
+
+
+def test_rows_keep_their_order_and_can_be_read_again(con, table, monkeypatch, spills):
+    monkeypatch.setattr(_scan, "BATCH_ROWS", 7)
+    model = fitted(table)
+
+    answered = dfml.predict_sql(model, con.sql("FROM t ORDER BY id DESC"), name="p")
+
+    expected = list(zip(table["id"], model.predict(table[FEATURES]), strict=True))[::-1]
+    chosen = answered.project("id, p")
+    assert chosen.fetchall() == expected
+    assert con.sql("SELECT id, p FROM answered").fetchall() == expected
+    assert answered.filter("id = 1003").project("p").fetchall() == [expected[-4][1:]]
+
+    assert len(list(spills.iterdir())) == 1
+    del answered
+    gc.collect()
+    assert chosen.fetchall() == expected
+    # DuckDB keeps what SQL text has named for as long as the connection is open.
+    con.close()
+    del chosen
+    gc.collect()
+    assert list(spills.iterdir()) == []
+
+
+def test_the_file_goes_with_the_last_relation(con, table, spills):
+    answered = dfml.predict_sql(fitted(table), con.table("t"))
+    few = answered.filter("id < 1010")
+    assert len(answered.fetchall()) == 600
+
+    del answered
+    gc.collect()
+    assert len(few.fetchall()) == 10
+    assert len(list(spills.iterdir())) == 1
+    del few
+    gc.collect()
+    assert list(spills.iterdir()) == []
+
+
+def test_columns_of_the_input_keep_their_types(con, table):
+    con.execute("CREATE TYPE mood AS ENUM ('sad', 'happy')")
+    relation = con.sql("""
+        SELECT *, id::HUGEINT * 10 ** 30 AS huge, uuid() AS u, '101'::BIT AS bits,
+            'sad'::mood AS mood, id::DECIMAL(18, 3) AS price, [id] AS list,
+            170141183460469231731687303715884105727 AS largest,
+            {'x': city} AS struct, MAP {'k': id} AS map, DATE '2020-01-01' AS day,
+            TIME '12:30:00' AS clock, TIMETZ '12:30:00+02' AS zoned, '{}'::JSON AS j,
+            INTERVAL 3 MONTH AS span, 'x'::BLOB AS bytes, NULL AS nothing
+        FROM t
+    """).create("wide")
+    relation = con.table("wide")
+
+    answered = dfml.predict_sql(fitted(table), relation)
+
+    assert answered.columns == [*relation.columns, "prediction"]
+    assert answered.types[:-1] == relation.types
+    both = (
+        f"({relation.sql_query()}) EXCEPT (SELECT * EXCLUDE prediction FROM answered)"
+    )
+    assert con.sql(both).fetchall() == []
+
+
+def test_no_rows(con, table):
+    model = fitted(table)
+    dfml.register(con, "late", model)
+
+    answered = dfml.predict_sql(model, con.sql("FROM t WHERE false"))
+
+    assert answered.fetchall() == []
+    assert [str(t) for t in answered.types[-1:]] == ["VARCHAR"]
+    assert con.sql("SELECT late(t) FROM t WHERE false").fetchall() == []
+
+
+def test_what_cannot_be_answered(con, table, spills):
+    model = fitted(table)
+    with pytest.raises(ColumnMismatchError, match=r"missing: \['c'\]"):
+        dfml.predict_sql(model, con.sql("SELECT a, b FROM t"))
+    with pytest.raises(ColumnCollisionError, match="prediction"):
+        dfml.predict_sql(model, con.sql("SELECT *, 1 AS Prediction FROM t"))
+    failing = con.sql(
+        "SELECT *, CASE WHEN id > 1500 THEN error('boom') END AS x FROM t"
+    )
+    with pytest.raises(QueryError, match="boom"):
+        dfml.predict_sql(model, failing)
+    assert not spills.exists() or list(spills.iterdir()) == []
+    assert con.sql("SELECT 1").fetchall() == [(1,)]
+
+
+def test_relations_that_only_their_connection_sees(con, table):
+    model = fitted(table, SGDRegressor(random_state=0), "amount")
+    con.execute("CREATE TEMP TABLE only_here AS FROM t")
+    con.begin()
+    con.execute("DELETE FROM only_here WHERE id < 1500")
+
+    answered = dfml.predict_sql(model, con.table("only_here"))
+
+    assert answered.aggregate("count(*)").fetchall() == [(100,)]
+    con.rollback()
