@@ -20,12 +20,12 @@ import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
+from dfml._digest import content_digest
 from dfml._partitions import Partitions, Turn
 from dfml._partitionwise import PartitionwiseMixin
 from dfml.estimators import ParallelPostFit
 from dfml.exceptions import TargetExistsError
 from dfml.sinks._answers import Answers, make_answers
-from dfml._digest import content_digest
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 from dfml.sources._files import fixed_folder, list_files

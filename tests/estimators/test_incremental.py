@@ -267,7 +267,7 @@ class TestLabels:
 
     def test_one_class_only(self, frame):
         late = frame[frame["late"] == "yes"][[*FEATURES, "late"]]
-        with pytest.raises(LabelError, match="at least two classes.*'yes'"):
+        with pytest.raises(LabelError, match=r"at least two classes.*'yes'"):
             Incremental(make_sgd()).fit(late, "late")
 
     def test_too_many_classes(self):
@@ -301,7 +301,7 @@ class TestBadInput:
         permuted = table["late"].sample(frac=1, random_state=0)
         y = dd.from_pandas(permuted, npartitions=6, sort=False)
         clf = Incremental(make_sgd())
-        with pytest.raises(PartitionMismatchError, match="partition 0.*another index"):
+        with pytest.raises(PartitionMismatchError, match=r"partition 0.*another index"):
             clf.fit(frame[FEATURES], y, classes=["no", "yes"])
         assert not hasattr(clf, "estimator_")
 
@@ -420,11 +420,11 @@ class TestInterrupt:
         frame = dd.from_pandas(table, npartitions=40)[[*FEATURES, "late"]]
         clf = Incremental(Slow())
         timer = threading.Timer(0.55, _thread.interrupt_main)
+        timer.start()
         with (
             dask.config.set(scheduler=scheduler),
             pytest.raises(KeyboardInterrupt) as e,
         ):
-            timer.start()
             clf.fit(frame, "late", classes=["no", "yes"])
         assert 1 <= clf.n_partitions_seen_ < 40
         assert clf.n_steps_ == clf.n_partitions_seen_

@@ -63,7 +63,7 @@ def test_kinds_are_checked_after_a_lazy_fit(frame):
     from dfml import IID
 
     clf = IID(LogisticRegression()).fit(frame[[*FEATURES, "late"]], "late")
-    with pytest.raises(ColumnMismatchError, match="'a' is (str|string), was a number"):
+    with pytest.raises(ColumnMismatchError, match=r"'a' is (str|string), was a number"):
         clf.predict(frame.assign(a="1"))
     whole = frame.assign(a=frame["a"].astype("float32"), b=frame["b"].astype("Float64"))
     assert len(clf.predict(whole).compute()) == 600

@@ -22,8 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from dfml import Incremental
-from dfml.exceptions import SourceError, TargetExistsError
 from dfml._digest import content_digest
+from dfml.exceptions import SourceError, TargetExistsError
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 
