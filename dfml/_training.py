@@ -16,6 +16,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -233,6 +234,11 @@ class Sequence:
         self._prepare = Prepare(packer, plan.seed)
         self._ahead = ahead
         self._remote: Any = None
+        self._block: Callable[[], Block] | None = None
+
+    def block(self) -> Block | None:
+        """Get the block of the last step, while it is there, from where it is."""
+        return None if self._block is None else self._block()
 
     def state(self) -> Training:
         """Get the training as of the last whole step, from a worker if need be."""
@@ -277,14 +283,16 @@ class Sequence:
                     loaded = self._partitions.result(turn, future)
                 del future
                 _whole(thread.submit(self._training.step, turn, loaded))
+                self._block = partial(getattr, loaded, "value")
                 del loaded
                 assert self._training.last is not None
                 yield replace(self._training.last, seconds_waiting=waiting.take())
+                self._block = None
 
     def _on_cluster(self, loads: Loads, turns: Iterator[Turn]) -> Generator[Step]:
         client = loads.client
         state = _root(client, self._training)
-        running: deque[tuple[Turn, Any, Any]] = deque()
+        running: deque[tuple[Turn, Any, Any, Any]] = deque()
         behind = 0.0
         # One step is queued behind the one that runs, to keep the worker busy.
         for turn, block in _window(loads, turns, max(self._ahead - 1, 0)):
@@ -292,7 +300,7 @@ class Sequence:
                 _advance, state, block, turn.number, turn.epoch, key=_key("step", turn)
             )
             last = client.submit(_last, state, key=_key("last", turn))
-            running.append((turn, state, last))
+            running.append((turn, state, last, block))
             del block
             if len(running) > 1:
                 step = self._finish(*running.popleft())
@@ -307,7 +315,8 @@ class Sequence:
             yield self._finish(*running.popleft())
         self.state()
 
-    def _finish(self, turn: Turn, state: Any, last: Any) -> Step:
+    def _finish(self, turn: Turn, state: Any, last: Any, block: Any) -> Step:
+        self._block = lambda: block.result().value
         with _Clock() as waiting:
             step: Step = self._partitions.result(turn, last)
         self._remote = state

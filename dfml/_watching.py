@@ -160,16 +160,26 @@ class Callbacks:
         The one that has ``set_callbacks``.
     plan : Plan
         How many tasks there will be.
+    steps : Sequence
+        Where the rows of a step are, for callbacks that look at them.
     """
 
-    def __init__(self, estimator: Any, plan: Plan) -> None:
+    def __init__(self, estimator: Any, plan: Plan, steps: Any) -> None:
         self._estimator = estimator
         self._plan = plan
+        self._steps = steps
         root = estimator._init_callback_context(max_subtasks=plan.epochs)
         self._root = root.call_on_fit_task_begin(estimator=estimator)
         self._epoch: Any = None
 
-    def after_step(self, step: Step, state: Callable[[], Training]) -> bool:
+    def _rows(self, name: str) -> Any:
+        return getattr(self._steps.block(), name, None)
+
+    def _metadata(self) -> dict[str, Any]:
+        weight = self._rows("sample_weight")
+        return {} if weight is None else {"sample_weight": weight}
+
+    def after_step(self, _: Step, state: Callable[[], Training]) -> bool:
         """Begin and end the task of a partition."""
         if self._epoch is None:
             self._epoch = self._root.subcontext(
@@ -180,7 +190,9 @@ class Callbacks:
         return bool(
             task.call_on_fit_task_end(
                 estimator=self._estimator,
-                metadata=asdict(step),
+                X=lambda: self._rows("X"),
+                y=lambda: self._rows("y"),
+                metadata=self._metadata,
                 # A copy: the model goes on changing in place.
                 reconstruction_attributes=lambda: {
                     "estimator_": copy.deepcopy(state().model)

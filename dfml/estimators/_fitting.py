@@ -9,6 +9,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from dfml import _frames
+from dfml._arrays import Block
 from dfml._checkpoints import Checkpoints, Job
 from dfml._scoring import resolve_scorer, score_lazily
 from dfml._training import Step, Training, shuffled_rows
@@ -81,6 +82,10 @@ class InMemorySteps:
     def state(self) -> Training:
         """Get the training as of the last whole step."""
         return self._training
+
+    def block(self) -> Block:
+        """Get all rows, which every step sees."""
+        return Block(*self._given)
 
     def steps(self, _: str, done: int = 0) -> Generator[Step]:
         """Call ``partial_fit`` as the bare estimator would be called."""
@@ -179,7 +184,7 @@ class Fitting:
         if getattr(owner, "_skl_callbacks", None) or hasattr(
             owner, "_parent_callback_ctx"
         ):
-            callbacks = Callbacks(self._owner, self._plan)
+            callbacks = Callbacks(self._owner, self._plan, steps)
             watchers.append(callbacks)
         if self._job is not None:
             watchers.append(

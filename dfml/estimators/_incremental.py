@@ -345,7 +345,8 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         fitting: Fitting,
     ) -> Sequence | MergedSteps:
         """Run in parallel what adds up, in a sequence all else."""
-        in_order = self.checkpoint is not None or fitting.is_prequential
+        watched = bool(getattr(self, "_skl_callbacks", None))
+        in_order = self.checkpoint is not None or fitting.is_prequential or watched
         if self.merge and is_additive(training.model) and not in_order:
             blank = replace(
                 training,
