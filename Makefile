@@ -58,9 +58,25 @@ examples: $(VENV)/.dev ## Run the programs of examples/.
 test-minimum: ## Run the tests with the oldest supported versions.
 	$(MAKE) test VENV=.venv-minimum CONSTRAINTS=constraints-minimum.txt ARGS="$(ARGS)"
 
+# What dfml is compared with needs versions of its own.
+PEERS ?= .venv-peers
+
+$(PEERS)/.installed:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet dask-ml "dask[dataframe,distributed]" pandas pyarrow scikit-learn psutil
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(INSTALL) --group bench
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/.dev ## Run the benchmarks and write their tables to docs/benchmarks.
-	@set -e; for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program; done
+bench: $(VENV)/.bench $(PEERS)/.installed ## Run the benchmarks and write their tables to docs/benchmarks.
+	$(BIN)/python benchmarks/training.py --peer-python $(PEERS)/bin/python
+
+.PHONY: soak
+soak: $(VENV)/.dev ## Train through killed workers and processes, failing steps and Ctrl-C (15 minutes).
+	$(BIN)/python benchmarks/soak/soak.py
 
 .PHONY: docs
 docs: $(VENV)/.docs ## Build the documentation into docs/_build.
@@ -68,5 +84,5 @@ docs: $(VENV)/.docs ## Build the documentation into docs/_build.
 
 .PHONY: clean
 clean: ## Remove environments, caches and built files.
-	rm -rf $(VENV) .venv-minimum docs/_build demo-output .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-minimum $(PEERS) docs/_build demo-output .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -74,12 +74,36 @@ def pack_features(
     X : pandas DataFrame or ndarray
         For a dtype: one C-ordered array, as a DataFrame over it if ``named``.
     """
-    if dtype is None or isinstance(partition, pd.Series):
-        return partition
+    if isinstance(partition, pd.Series):
+        return partition.astype(_plain(partition.dtype))
+    if dtype is None:
+        changed = {
+            name: _plain(kind)
+            for name, kind in partition.dtypes.items()
+            if _plain(kind) != kind
+        }
+        return partition.astype(changed) if changed else partition
     array = _to_array(partition, dtype)
     if not named:
         return array
     return pd.DataFrame(array, columns=partition.columns, copy=False)
+
+
+def _plain(dtype: Any) -> Any:
+    """Replace dtypes whose missing value is ``pd.NA``, which encoders take for a value.
+
+    dask reads text as such; pandas' own default, ``str``, has NaN for missing values.
+    """
+    if isinstance(dtype, pd.StringDtype) or _is_arrow_text(dtype):
+        return pd.StringDtype(na_value=np.nan)
+    is_nullable = pd.api.types.is_extension_array_dtype(dtype)
+    if is_nullable and kind_of(dtype) == "number":
+        return dtype if isinstance(dtype, pd.SparseDtype) else np.dtype("float64")
+    return dtype
+
+
+def _is_arrow_text(dtype: Any) -> bool:
+    return isinstance(dtype, pd.ArrowDtype) and kind_of(dtype) == "text"
 
 
 def _to_array(partition: pd.DataFrame, dtype: np.dtype[Any]) -> np.ndarray:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dfml._training import Step, Training
     from dfml._watching import EarlyStopping, History
 
-__all__ = ["Checkpoints", "Job"]
+__all__ = ["Checkpoints", "Job", "data_token"]
 
 #: Seconds of training between two checkpoints, as a lost step costs at most those.
 EVERY_SECONDS = 2.0

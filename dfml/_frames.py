@@ -397,6 +397,13 @@ def _join_by_name(
             metas.append(label._meta)
         selected += [name for name in names or [] if name not in selected]
     kept = [name for name in features if name not in taken]
+    if not kept:
+        raise ColumnMismatchError.expecting(
+            where,
+            "at least one feature beside the label",
+            f"{list(features)}",
+            "select the features too",
+        )
     joint = new_collection(base)[selected]
     target = metas[0]
     labels = None if target is None else joint[_columns_of(target)]

@@ -15,6 +15,7 @@ import pandas as pd
 from dask.dataframe.utils import make_meta
 from joblib import parallel_config
 from sklearn import config_context, get_config
+from sklearn.base import is_regressor
 
 from dfml._arrays import conform, label_result, pack_features
 from dfml._responses import RESPONSES
@@ -264,6 +265,8 @@ def _schema_from_attributes(estimator: Any, name: str) -> OutputSchema | None:
                 tuple(f"decision_{c}" for c in classes) if several else ("decision",)
             )
             return OutputSchema(names, ("float64",) * len(names), not several)
+    if name == "predict" and is_regressor(estimator):
+        return OutputSchema(("prediction",), ("float64",), is_series=True)
     if name == "transform" and hasattr(estimator, "get_feature_names_out"):
         names = tuple(str(n) for n in estimator.get_feature_names_out())
         return OutputSchema(names, ("float64",) * len(names), is_series=False)

@@ -63,6 +63,8 @@ def read_rows(
     """
     if (source is None) == (sql is None):
         raise click.UsageError("Give one SOURCE, or --sql TEXT.")
+    if not (source or sql or "").strip():
+        raise click.UsageError("SOURCE is empty.")
     query = sql if source is None else _query_in(source)
     if query is None:
         if database is not None or rows_per_partition is not None:

@@ -10,12 +10,12 @@ from sklearn.utils.validation import _num_samples
 
 from dfml import _frames
 from dfml._arrays import Block
-from dfml._checkpoints import Checkpoints, Job
+from dfml._checkpoints import Checkpoints, Job, data_token
 from dfml._scoring import resolve_scorer, score_lazily
 from dfml._training import Step, Training, shuffled_rows
 from dfml._watching import Callbacks, EarlyStopping, History, Watcher, watch
 from dfml.estimators._post_fit import ParallelPostFit
-from dfml.exceptions import EstimatorTypeError
+from dfml.exceptions import EstimatorTypeError, InputTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -46,6 +46,28 @@ class Validate:
     X: Any
     y: Any
     scoring: Any
+
+    @classmethod
+    def of(cls, where: str, validation: Any, scoring: Any) -> Validate | None:
+        """Check what ``fit`` was given as ``validation``."""
+        if validation is None:
+            return None
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            raise InputTypeError.expecting(
+                where,
+                "validation=(X, y)",
+                type(validation).__name__,
+                'pass held-out rows and their labels, validation=(ddf, "label")',
+            )
+        X, y = validation
+        return cls(X, y, scoring)
+
+    def identity(self) -> list[Any]:
+        """Name the rows, the same in every process."""
+        return [
+            data_token(values.expr) if hasattr(values, "expr") else values
+            for values in (self.X, self.y)
+        ]
 
     def __call__(self, model: Any) -> float:
         """Score the model, now."""

@@ -24,6 +24,7 @@ from dfml._checkpoints import Job
 from dfml._labels import find_classes
 from dfml._merging import MergedSteps, is_additive
 from dfml._partitions import Partitions
+from dfml._scoring import resolve_scorer
 from dfml._training import Plan, Sequence, Training, takes
 from dfml.estimators._base import MetaEstimator, answers
 from dfml.estimators._checks import check_partial_fit, check_takes_text
@@ -231,11 +232,9 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         check_partial_fit("Incremental.fit", self.estimator)
         training = Training(clone(self.estimator), classes=_as_classes(classes))
         where = "Incremental.fit"
-        validate = (
-            None
-            if validation is None
-            else Validate(validation[0], validation[1], self.scoring)
-        )
+        if self.scoring is not None:
+            resolve_scorer(where, self.scoring)
+        validate = Validate.of(where, validation, self.scoring)
         return self._train(where, training, X, y, fit_params, self.epochs, validate)
 
     @available_if(answers("partial_fit"))
@@ -316,7 +315,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         if training.classes is None and self._wants_classes(training.model, table):
             found = find_classes(where, table, partitions)
             training.classes = _as_model_wants(training.model, found)
-        job = self._job(where, training, table, epochs)
+        job = self._job(where, training, table, epochs, validate)
         seed = self._draw_seed() if job is None else job.seed(self._draw_seed)
         plan = Plan(len(partitions), epochs, seed)
         fitting = Fitting(self, plan, validate, job)
@@ -360,7 +359,12 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         return Sequence(training, partitions, plan, packer, self.look_ahead)
 
     def _job(
-        self, where: str, training: Training, table: _frames.Table, epochs: int
+        self,
+        where: str,
+        training: Training,
+        table: _frames.Table,
+        epochs: int,
+        validate: Validate | None,
     ) -> Job | None:
         """Name what is trained, where checkpoints are asked for."""
         if self.checkpoint is None:
@@ -372,6 +376,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
             "classes": training.classes,
             "options": training.options,
             "target": table.target_names,
+            "validation": None if validate is None else validate.identity(),
         }
         del parameters["wrapper"]["checkpoint"]
         return Job(where, self.checkpoint, table.joint, parameters)

@@ -263,7 +263,8 @@ def iid_namespace(
         estimators that have a response method; the others could not answer lazily.
     """
     mirrored = importlib.import_module(parent)
-    exported = getattr(mirrored, "__all__", None) or dir(mirrored)
+    # A set: an experimental import adds names to scikit-learn's list once more.
+    exported = set(getattr(mirrored, "__all__", None) or dir(mirrored))
     names = sorted(
         (name for name in exported if _is_mirrored(mirrored, name)), key=_all_order
     )

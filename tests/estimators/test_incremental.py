@@ -778,3 +778,32 @@ class TestCheckpoint:
 
         with pytest.raises(CheckpointError, match="to Parquet first"):
             Job("fit", tmp_path, SimpleNamespace(expr=Node()), {})
+
+
+class TestValidation:
+    def test_is_a_pair(self, frame):
+        clf = Incremental(make_sgd())
+        for wrong in (frame, (frame,)):
+            with pytest.raises(InputTypeError, match=r"validation=\(X, y\)"):
+                clf.fit(frame[[*FEATURES, "late"]], "late", validation=wrong)
+
+    def test_an_unknown_scorer_is_refused_before_any_work(self, frame):
+        with pytest.raises(ValueError, match="rocauc"):
+            Incremental(make_sgd(), scoring="rocauc").fit(frame, "late")
+
+    def test_other_rows_are_another_job(self, frame, lake, tmp_path):
+        data = dd.read_parquet(lake)[[*FEATURES, "late"]]
+        folders = set()
+        for validation in (None, (make_table(50), "late"), (make_table(50, 1), "late")):
+            clf = Incremental(Slow(), checkpoint=tmp_path / "kept", prequential=False)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("dfml._checkpoints.Job.remove", lambda self: None)
+                if validation is not None:
+                    validation = (validation[0][[*FEATURES, "late"]], "late")
+                clf.fit(data, "late", classes=["no", "yes"], validation=validation)
+            folders.add(len(list((tmp_path / "kept").iterdir())))
+        assert folders == {1, 2, 3}
+
+    def test_no_feature(self, frame):
+        with pytest.raises(ColumnMismatchError, match="at least one feature"):
+            Incremental(make_sgd()).fit(frame[["late"]], "late")

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from dfml import ParallelPostFit
@@ -204,3 +205,34 @@ def test_fit(table, frame):
 
 def test_attributes_of_a_model_that_came_fitted(fitted):
     assert_array_equal(ParallelPostFit(fitted).coef_, fitted.coef_)
+
+
+@pytest.mark.parametrize("dtype", ["str", "string", "object", "string[pyarrow]"])
+def test_missing_text_is_the_same_in_every_dtype(table, dtype):
+    words = table["late"].where(table["id"] % 5 > 0)
+    eager = pd.DataFrame({"late": words})
+    assert eager["late"].isna().sum() == 120
+    encoder = OneHotEncoder(sparse_output=False).fit(eager)
+    frame = dd.from_pandas(eager.astype({"late": dtype}), npartitions=3)
+    answer = ParallelPostFit(encoder).transform(frame)
+    assert_array_equal(answer, encoder.transform(eager))
+    from dfml import IID
+
+    fitted = IID(OneHotEncoder(handle_unknown="ignore")).fit(frame)
+    assert len(fitted.categories_[0]) == 3
+    assert fitted.transform(frame).compute().to_numpy().sum() == 600
+
+
+def test_regressors_of_text_answer_numbers(table, frame):
+    model = make_pipeline(OneHotEncoder(), Ridge()).fit(table[["late"]], table["a"])
+    answer = ParallelPostFit(model).predict(frame)
+    assert answer.dtype == np.float64
+    assert np.allclose(answer.compute(), model.predict(table[["late"]]))
+
+
+def test_a_category_of_numbers_is_a_number(frame):
+    from dfml import IID
+
+    model = IID(Ridge()).fit(frame[["a", "id", "amount"]], "amount")
+    turned = frame.assign(id=frame["id"].astype("category").cat.as_known())
+    assert np.allclose(model.predict(turned).compute(), model.predict(frame).compute())
