@@ -70,12 +70,21 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(INSTALL) --group bench
 	@touch $@
 
+PEERS = .venv-peers
+
+$(PEERS)/.made:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet dask-ml "dask[dataframe,distributed]" psutil
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/.bench $(PEERS)/.installed ## Run the benchmarks and write their tables to docs/benchmarks.
+bench: $(VENV)/.dev $(PEERS)/.made ## Run the benchmarks; their tables go to docs/benchmarks.
+	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/training.py --peer-python $(PEERS)/bin/python
 
 .PHONY: soak
-soak: $(VENV)/.dev ## Train through killed workers and processes, failing steps and Ctrl-C (15 minutes).
+soak: $(VENV)/.dev ## Kill workers and drivers for an hour, and count what is not bit-equal.
+	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/soak/soak.py
 
 .PHONY: docs
