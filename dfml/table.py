@@ -28,13 +28,14 @@ from dfml.exceptions import TargetExistsError
 from dfml.sinks._answers import Answers, make_answers
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
-from dfml.sources._files import fixed_folder, list_files
-from dfml.sources._parquet import ParquetTable, Part, read_part
+from dfml.sources._base import NoRows
+from dfml.sources._open import open_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dfml.sinks._staging import PartRecord, StagedJob
+    from dfml.sources._base import Part, SourceTable
 
 __all__ = ["PredictionReport", "predict_table"]
 
@@ -105,7 +106,7 @@ class TableJob:
 
     Parameters
     ----------
-    table : ParquetTable
+    table : SourceTable
         The source.
     answers : Answers
         The model, and the columns to write.
@@ -113,9 +114,9 @@ class TableJob:
         At least one, so that an empty table has its columns too.
     """
 
-    table: ParquetTable
+    table: SourceTable
     answers: Answers
-    parts: list[Part]
+    parts: Sequence[Part]
 
     @property
     def model(self) -> str:
@@ -125,15 +126,14 @@ class TableJob:
 
     def plan(self) -> dict[str, Any]:
         """Give all that decides what will be written, as plain data."""
-        listed = [(file.path, file.size, file.mtime_ns) for file in self.table.files]
         return {
             "format": _FORMAT,
             "model": self.model,
             "methods": [responder.name for responder in self.answers.responders],
             "needed": str(self.answers.needed),
             "columns": str(self.answers.schema),
-            "files": listed,
-            "parts": [(p.file.path, p.first, p.stop, p.n_rows) for p in self.parts],
+            "source": self.table.version(),
+            "parts": [part.key for part in self.parts],
         }
 
 
@@ -244,11 +244,11 @@ def predict_table(
     """
     started = time.perf_counter()
     place = ParquetTarget(_WHERE, target, FileSystem())
-    _check_apart(source, place.path)
     if mode == "error" and not place.files.exists(place.home):
         place.check_free(mode)  # before the footers are read
     methods = [method] if isinstance(method, str) else list(method)
     job = plan_job(model, source, methods, keep=keep, name=name, prefix=prefix)
+    _check_apart(job.table, place.path)
     return run_job(
         job, place, mode=mode, resume=resume, progress=progress, started=started
     )
@@ -277,10 +277,9 @@ def plan_job(
     """
     check_is_fitted(model)
     owner = model if isinstance(model, PartitionwiseMixin) else ParallelPostFit(model)
-    table = ParquetTable.open(_WHERE, source)
+    table = open_table(_WHERE, source)
     answers = make_answers(owner, table, methods, **columns)
-    nothing = Part(0, table.files[0], 0, 0, 0, 0)
-    return TableJob(table, answers, table.parts or [nothing])
+    return TableJob(table, answers, table.parts or [NoRows()])
 
 
 def run_job(
@@ -355,7 +354,7 @@ class _WritePart:
 
     def __call__(self, part: Part, _: Turn) -> PartRecord:
         try:
-            tables = read_part(_WHERE, part, self.answers.needed)
+            tables = part.read(_WHERE, self.answers.needed)
             answered = map(self.answers, tables)
             record = self.staged.write_part(part.number, answered, self.answers.schema)
         except Exception as err:
@@ -383,28 +382,15 @@ def _itself(part: Part) -> Part:
     return part
 
 
-def _check_apart(source: str | os.PathLike[str], target: str) -> None:
+def _check_apart(table: SourceTable, target: str) -> None:
     """Refuse a target that is the source, or one inside the other."""
-    files = list_files(_WHERE, source)
-    given = os.path.abspath(os.path.expanduser(os.fspath(source)))
-    searched = given if os.path.isdir(given) else fixed_folder(given)
-    is_searched = os.path.isdir(given) or "**" in given
-    folders = {os.path.dirname(os.path.realpath(file.path)) for file in files}
-    if (
-        any(_contains(target, folder) for folder in folders)
-        or any(os.path.realpath(file.path) == target for file in files)
-        or (is_searched and _contains(os.path.realpath(searched), target))
-    ):
+    if table.overlaps(target):
         raise TargetExistsError.expecting(
             _WHERE,
             "a source and a target of which none is inside the other",
-            f"{os.fspath(source)!r} and {target!r}",
+            f"{table.describe()} and {target!r}",
             "choose another target",
         )
-
-
-def _contains(folder: str, path: str) -> bool:
-    return os.path.commonpath([folder, path]) == folder
 
 
 def _report_from(plain: dict[str, Any]) -> PredictionReport:

@@ -33,7 +33,7 @@ from dfml.exceptions import (
 )
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
-from dfml.sources import _parquet
+from dfml.sources import _row_groups
 from dfml.table import plan_job, predict_table, run_job
 
 
@@ -603,10 +603,10 @@ def test_rerun_from_nothing(tmp_path, lake, model):
 KILLED = """
 import os, sys, threading
 import joblib
-from dfml.sources import _parquet
+from dfml.sources import _row_groups
 from dfml.table import predict_table
 
-_parquet.PART_BYTES = 100  # a part a row group
+_row_groups.PART_BYTES = 100  # a part a row group
 model = joblib.load(sys.argv[1])
 delay = float(sys.argv[4])
 threading.Timer(delay, lambda: os.kill(os.getpid(), 9)).start()
@@ -672,7 +672,7 @@ def test_file_that_breaks_while_the_job_runs(tmp_path, lake, model):
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_schedulers_write_the_same_table(tmp_path, lake, model, scheduler, monkeypatch):
-    monkeypatch.setattr(_parquet, "PART_BYTES", 300)
+    monkeypatch.setattr(_row_groups, "PART_BYTES", 300)
     expected = predict_table(model, lake, tmp_path / "expected")
     with dask.config.set(scheduler=scheduler, num_workers=2):
         report = predict_table(model, lake, tmp_path / "out")

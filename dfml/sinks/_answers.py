@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dfml._responders import Responder
-    from dfml.sources._parquet import ParquetTable
+    from dfml.sources._base import SourceTable
 
 __all__ = ["Answers", "make_answers"]
 
@@ -99,7 +99,7 @@ def _pandas_dtype(type_: Any) -> Any:
 
 def make_answers(
     owner: Any,
-    table: ParquetTable,
+    table: SourceTable,
     methods: Sequence[str],
     *,
     keep: Sequence[str] | None = None,
@@ -112,7 +112,7 @@ def make_answers(
     ----------
     owner : estimator of dfml
         Fitted.
-    table : ParquetTable
+    table : SourceTable
         The source; ``table.where`` is used in messages.
     methods : sequence of str
         Response methods.
@@ -177,7 +177,7 @@ def _check_methods(where: str, owner: Any, methods: Sequence[str]) -> None:
 
 
 def _check_kept(
-    where: str, table: ParquetTable, keep: Sequence[str] | None
+    where: str, table: SourceTable, keep: Sequence[str] | None
 ) -> tuple[str, ...]:
     if keep is None:
         return tuple(table.names)
@@ -192,7 +192,7 @@ def _check_kept(
     return tuple(keep)
 
 
-def _categories(owner: Any, table: ParquetTable) -> frozenset[str]:
+def _categories(owner: Any, table: SourceTable) -> frozenset[str]:
     """Find the folder keys that the model saw as text: dask makes them categories."""
     contract = owner._contract
     if contract is None or contract.kinds is None:

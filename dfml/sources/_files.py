@@ -16,7 +16,14 @@ from dfml.exceptions import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["EXTENSIONS", "SourceFile", "check_keys", "fixed_folder", "list_files"]
+__all__ = [
+    "EXTENSIONS",
+    "SourceFile",
+    "check_keys",
+    "fixed_folder",
+    "is_inside",
+    "list_files",
+]
 
 EXTENSIONS = (".parquet", ".parq", ".pq")
 
@@ -98,6 +105,11 @@ def fixed_folder(pattern: str) -> str:
     while glob.has_magic(pattern):
         pattern = os.path.dirname(pattern)
     return pattern
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Tell if a path is a folder or somewhere below it; both are absolute."""
+    return os.path.commonpath([folder, path]) == folder
 
 
 def _describe_file(path: str, root: str, is_single: bool) -> SourceFile:

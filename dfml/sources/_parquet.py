@@ -13,63 +13,64 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dfml.exceptions import SourceError
 from dfml.sources._arrow_types import merge_types
-from dfml.sources._files import SourceFile, check_keys, list_files
+from dfml.sources._base import BROKEN, unreadable
+from dfml.sources._files import (
+    SourceFile,
+    check_keys,
+    fixed_folder,
+    is_inside,
+    list_files,
+)
+from dfml.sources._row_groups import RowGroups, cut_row_groups, read_footer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["ParquetTable", "Part", "read_part"]
-
-#: Estimated bytes in memory of a part; a single row group may be larger.
-PART_BYTES = 96 * 2**20
-#: Estimated bytes of what is read of a part at a time.
-SLICE_BYTES = 32 * 2**20
-# Bytes of a column chunk that are read at a time, for chunks as large as a file.
-_BUFFER_BYTES = 2**20
-
-# What Arrow raises for files that are not what they should be.
-_BROKEN = (
-    pa.ArrowException,
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    MemoryError,
-)
+__all__ = ["ParquetPart", "ParquetTable"]
 
 
 @dataclass(frozen=True)
-class Part:
+class ParquetPart:
     """A range of row groups of one file, the unit of work.
 
     Parameters
     ----------
     number : int
         Position in the table.
-    file : SourceFile
+    groups : RowGroups
         Where the rows are.
-    first, stop : int
-        The row groups ``first`` to ``stop - 1``.
-    n_rows, n_bytes : int
-        Rows, and estimated bytes in memory.
     """
 
     number: int
-    file: SourceFile
-    first: int
-    stop: int
-    n_rows: int
-    n_bytes: int
+    groups: RowGroups
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that a read gives."""
+        return self.groups.n_rows
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The file and its row groups."""
+        groups = self.groups
+        return groups.file.path, groups.first, groups.stop, groups.n_rows
 
     def describe(self) -> str:
         """Name the file and the row groups, for messages."""
-        if self.stop - self.first < 2:
-            return f"row group {self.first} of {self.file.path!r}"
-        return f"row groups {self.first} to {self.stop - 1} of {self.file.path!r}"
+        return self.groups.describe()
+
+    def read(self, where: str, schema: Any) -> Iterator[Any]:
+        """Read some columns; see :class:`dfml.sources._base.Part`."""
+        keys = dict(self.groups.file.keys)
+        try:
+            for batch in self.groups.read(schema.names):
+                yield _to_schema(batch, schema, keys)
+        except BROKEN as err:
+            what = f"{self.describe()} (part {self.number})"
+            raise unreadable(where, what, err) from err
 
 
 @dataclass
@@ -90,17 +91,20 @@ class ParquetTable:
     ----------
     where : str
         The call, for messages.
+    source : str
+        As it was given: a file, a glob or a folder.
     files : list of SourceFile
         Sorted by path.
-    parts : list of Part
+    parts : list of ParquetPart
         In the order of the files; empty if there are no rows.
     keys : list of str
         The columns that come from ``name=value`` folders: those not in the files.
     """
 
     where: str
+    source: str
     files: list[SourceFile]
-    parts: list[Part] = field(default_factory=list)
+    parts: list[ParquetPart] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     _columns: dict[str, _Column] = field(default_factory=dict)
     _lacking: dict[str, str] = field(default_factory=dict)
@@ -114,10 +118,10 @@ class ParquetTable:
         SourceError
             If there is no file, or a footer cannot be read.
         """
-        table = cls(where, list_files(where, source))
+        table = cls(where, os.fspath(source), list_files(where, source))
         check_keys(where, table.files)
         with ThreadPoolExecutor(8, "dfml-footer") as pool:
-            footers = pool.map(lambda file: _read_footer(where, file), table.files)
+            footers = pool.map(lambda file: read_footer(where, file), table.files)
             for file, (schema, metadata) in zip(table.files, footers, strict=True):
                 table._add_columns(file, schema)
                 table._add_parts(file, schema, metadata)
@@ -167,6 +171,27 @@ class ParquetTable:
         chosen = self.names if names is None else names
         return pa.schema([self._columns[name].field for name in chosen])
 
+    def version(self) -> dict[str, Any]:
+        """Give paths, sizes and times of the files."""
+        listed = [(file.path, file.size, file.mtime_ns) for file in self.files]
+        return {"format": "parquet", "files": listed}
+
+    def overlaps(self, folder: str) -> bool:
+        """Tell if files written to a folder could become rows of the table."""
+        given = os.path.abspath(os.path.expanduser(self.source))
+        searched = given if os.path.isdir(given) else fixed_folder(given)
+        is_searched = os.path.isdir(given) or "**" in given
+        paths = [os.path.realpath(file.path) for file in self.files]
+        return (
+            folder in paths
+            or any(is_inside(os.path.dirname(path), folder) for path in paths)
+            or (is_searched and is_inside(folder, os.path.realpath(searched)))
+        )
+
+    def describe(self) -> str:
+        """Name the source as it was given."""
+        return repr(self.source)
+
     def _problem(self, name: str) -> tuple[str, str] | None:
         column = self._columns[name]
         if name in self._lacking:
@@ -197,20 +222,8 @@ class ParquetTable:
                 _widen(known, each, file.path)
 
     def _add_parts(self, file: SourceFile, schema: Any, metadata: Any) -> None:
-        width = sum(_byte_width(each.type) for each in schema)
-        start = rows = size = 0
-        for i in range(metadata.num_row_groups):
-            group = metadata.row_group(i)
-            estimate = max(group.total_byte_size, group.num_rows * width)
-            if rows and size + estimate > PART_BYTES:
-                self._append(file, start, i, rows, size)
-                start, rows, size = i, 0, 0
-            rows, size = rows + group.num_rows, size + estimate
-        if rows:
-            self._append(file, start, metadata.num_row_groups, rows, size)
-
-    def _append(self, file: SourceFile, *range_: int) -> None:
-        self.parts.append(Part(len(self.parts), file, *range_))
+        for groups in cut_row_groups(file, schema, metadata):
+            self.parts.append(ParquetPart(len(self.parts), groups))
 
     def _add_key_columns(self) -> None:
         names = [name for name, _ in self.files[0].keys]
@@ -226,23 +239,6 @@ def _is_integer(value: str | None) -> bool:
         return True
     digits = value.removeprefix("-")
     return digits.isascii() and digits.isdigit() and abs(int(value)) < 2**63
-
-
-def _read_footer(where: str, file: SourceFile) -> tuple[Any, Any]:
-    try:
-        with pq.ParquetFile(file.path) as opened:
-            return opened.schema_arrow, opened.metadata
-    except _BROKEN as err:
-        raise _broken(where, f"{file.path!r} ({file.size} bytes)", err) from err
-
-
-def _broken(where: str, what: str, err: BaseException) -> SourceError:
-    return SourceError.expecting(
-        where,
-        "Parquet files that can be read",
-        f"{what}: {type(err).__name__}: {err}",
-        "write the file again, or move it out of the source",
-    )
 
 
 def _without_id(each: Any) -> Any:
@@ -267,70 +263,6 @@ def _widen(known: _Column, each: Any, path: str) -> None:
     if merged != known.field.type:
         known.field, known.declared_by = known.field.with_type(merged), path
     known.field = known.field.with_nullable(known.field.nullable or each.nullable)
-
-
-def _byte_width(type_: Any) -> int:
-    try:
-        return max(1, int(type_.bit_width) // 8)
-    except ValueError:  # text, lists and the like
-        return 16
-
-
-def read_part(where: str, part: Part, schema: Any) -> Iterator[Any]:
-    """Read some columns of a part, in slices that fit in memory.
-
-    Parameters
-    ----------
-    where : str
-        The call, for messages.
-    part : Part
-        What to read.
-    schema : pyarrow Schema
-        The columns and their types, from :meth:`ParquetTable.schema`.
-
-    Yields
-    ------
-    table : pyarrow Table
-        With exactly the schema; at least one.
-
-    Raises
-    ------
-    SourceError
-        If the file has changed since it was listed, is broken, or holds a value that
-        the common type cannot hold.
-    """
-    what = f"{part.describe()} (part {part.number})"
-    try:
-        stat = os.stat(part.file.path)
-        if (stat.st_size, stat.st_mtime_ns) != (part.file.size, part.file.mtime_ns):
-            raise OSError("the file has changed since the source was listed")
-        yield from _read_slices(part, schema)
-    except _BROKEN as err:
-        raise _broken(where, what, err) from err
-
-
-def _read_slices(part: Part, schema: Any) -> Iterator[Any]:
-    with pq.ParquetFile(
-        part.file.path,
-        page_checksum_verification=True,
-        pre_buffer=False,
-        buffer_size=_BUFFER_BYTES,
-    ) as file:
-        names = file.schema_arrow.names
-        stored = [name for name in schema.names if name in names]
-        n_slices = -(-part.n_bytes // SLICE_BYTES) or 1
-        n_rows = 0
-        for batch in file.iter_batches(
-            batch_size=max(1, -(-part.n_rows // n_slices)),
-            row_groups=list(range(part.first, part.stop)),
-            columns=stored,
-        ):
-            n_rows += batch.num_rows
-            yield _to_schema(batch, schema, dict(part.file.keys))
-    if n_rows != part.n_rows:
-        raise OSError(f"{n_rows} rows where the footer says {part.n_rows}")
-    if not n_rows:
-        yield schema.empty_table()
 
 
 def _to_schema(batch: Any, schema: Any, keys: dict[str, str | None]) -> Any:

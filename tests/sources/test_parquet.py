@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dfml.exceptions import SourceError
-from dfml.sources import _parquet
+from dfml.sources import _row_groups
 from dfml.sources._arrow_types import merge_types
-from dfml.sources._parquet import ParquetTable, read_part
+from dfml.sources._parquet import ParquetTable
 
 WIDENED = [
     (pa.int32(), pa.int64(), pa.int64()),
@@ -52,7 +52,7 @@ def write(path, n_rows=4, *, row_group_size=None, **columns):
 def read_all(table, names=None):
     schema = table.schema(table.names if names is None else names)
     return pa.concat_tables(
-        each for part in table.parts for each in read_part("read", part, schema)
+        each for part in table.parts for each in part.read("read", schema)
     )
 
 
@@ -83,28 +83,30 @@ def test_values_survive_widening(tmp_path, left, right, expected):
 
 
 def test_parts_follow_row_groups_and_do_not_join_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(_parquet, "PART_BYTES", 2 * 10 * 8)
+    monkeypatch.setattr(_row_groups, "PART_BYTES", 2 * 10 * 8)
     write(tmp_path / "b.parquet", 50, row_group_size=10)
     write(tmp_path / "a.parquet", 5)
 
     parts = open_table(tmp_path).parts
 
     assert [part.number for part in parts] == list(range(len(parts)))
-    assert [os.path.basename(p.file.path) for p in parts][:2] == [
+    assert [os.path.basename(p.groups.file.path) for p in parts][:2] == [
         "a.parquet",
         "b.parquet",
     ]
     assert [p.n_rows for p in parts] == [5, 10, 10, 10, 10, 10]
-    assert [(p.first, p.stop) for p in parts[1:]] == [(i, i + 1) for i in range(5)]
+    assert [(p.groups.first, p.groups.stop) for p in parts[1:]] == [
+        (i, i + 1) for i in range(5)
+    ]
 
 
 def test_large_row_group_is_read_in_slices(tmp_path, monkeypatch):
     write(tmp_path / "a.parquet", 1000)
-    monkeypatch.setattr(_parquet, "SLICE_BYTES", 1000)
+    monkeypatch.setattr(_row_groups, "SLICE_BYTES", 1000)
     table = open_table(tmp_path)
     (part,) = table.parts
 
-    slices = list(read_part("read", part, table.schema(["x"])))
+    slices = list(part.read("read", table.schema(["x"])))
 
     assert len(slices) > 5
     assert pa.concat_tables(slices)["x"].to_pylist() == list(range(1000))

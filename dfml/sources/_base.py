@@ -1,0 +1,150 @@
+"""What a source table is: names, a schema, and parts that read themselves.
+
+Each kind of source has a module with one class of table and one of part. Whoever reads
+a table knows these two protocols and nothing of files, logs or snapshots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from dfml.exceptions import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["BROKEN", "NoRows", "Part", "SourceTable", "unreadable"]
+
+#: What Arrow raises for files that are not what they should be.
+BROKEN = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+)
+
+
+class Part(Protocol):
+    """Some rows of a table, the unit of work; it pickles, and holds no open file."""
+
+    @property
+    def number(self) -> int:
+        """Position in the table."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that a read gives."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the part from all others of its table: plain data."""
+
+    def describe(self) -> str:
+        """Name the file and the rows in it, for messages."""
+
+    def read(self, where: str, schema: Any) -> Iterator[Any]:
+        """Read some columns, in slices that fit in memory.
+
+        Parameters
+        ----------
+        where : str
+            The call, for messages.
+        schema : pyarrow Schema
+            The columns and their types, from :meth:`SourceTable.schema`.
+
+        Yields
+        ------
+        table : pyarrow Table
+            With exactly the schema; at least one.
+
+        Raises
+        ------
+        SourceError
+            If the rows are not what they were when the table was opened, cannot be
+            read, or hold a value that the schema's type cannot hold.
+        """
+
+
+class SourceTable(Protocol):
+    """A table as it was when it was opened; no row has been read."""
+
+    @property
+    def where(self) -> str:
+        """The call, for messages."""
+
+    @property
+    def names(self) -> list[str]:
+        """All column names, in order."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The columns whose value is the same in all rows of a file, as dask's keys."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The parts in an order that does not change; empty if there are no rows."""
+
+    @property
+    def n_rows(self) -> int:
+        """Count the rows of all parts."""
+
+    def schema(self, names: Sequence[str] | None = None) -> Any:
+        """Give the schema that each part has after reading.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            The columns that are needed, in order; they are checked. None gives all
+            of them unchecked.
+
+        Returns
+        -------
+        schema : pyarrow Schema
+            Without metadata of the files.
+
+        Raises
+        ------
+        SourceError
+            If parts have a needed column with types that do not fit together.
+        """
+
+    def version(self) -> dict[str, Any]:
+        """Give what changes whenever the rows may have changed, as plain data."""
+
+    def overlaps(self, folder: str) -> bool:
+        """Tell if files written to a folder could become rows of the table."""
+
+    def describe(self) -> str:
+        """Name the table, for messages."""
+
+
+@dataclass(frozen=True)
+class NoRows:
+    """The part that stands for a table without rows, so that it has its columns."""
+
+    number: int = 0
+    n_rows: int = 0
+    key: tuple[Any, ...] = ()
+
+    def describe(self) -> str:
+        """Say that there is nothing."""
+        return "a table without rows"
+
+    def read(self, where: str, schema: Any) -> Iterator[Any]:  # noqa: ARG002
+        """Give one table without rows."""
+        yield schema.empty_table()
+
+
+def unreadable(where: str, what: str, err: BaseException) -> SourceError:
+    """Make the error for files that cannot be read; to be raised from `err`."""
+    return SourceError.expecting(
+        where,
+        "Parquet files that can be read",
+        f"{what}: {type(err).__name__}: {err}",
+        "write the file again, or move it out of the source",
+    )

@@ -1,0 +1,125 @@
+"""Row groups of one Parquet file: how they are put together, and how they are read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from dfml.sources._base import BROKEN, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dfml.sources._files import SourceFile
+
+__all__ = ["RowGroups", "cut_row_groups", "read_footer"]
+
+#: Estimated bytes in memory of a part; a single row group may be larger.
+PART_BYTES = 96 * 2**20
+#: Estimated bytes of what is read of a part at a time.
+SLICE_BYTES = 32 * 2**20
+# Bytes of a column chunk that are read at a time, for chunks as large as a file.
+_BUFFER_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class RowGroups:
+    """A range of row groups of one file.
+
+    Parameters
+    ----------
+    file : SourceFile
+        Where the rows are.
+    first, stop : int
+        The row groups ``first`` to ``stop - 1``.
+    n_rows, n_bytes : int
+        Rows in the file, and estimated bytes in memory.
+    """
+
+    file: SourceFile
+    first: int
+    stop: int
+    n_rows: int
+    n_bytes: int
+
+    def describe(self) -> str:
+        """Name the file and the row groups, for messages."""
+        if self.stop - self.first < 2:
+            return f"row group {self.first} of {self.file.path!r}"
+        return f"row groups {self.first} to {self.stop - 1} of {self.file.path!r}"
+
+    def read(self, names: Sequence[str]) -> Iterator[Any]:
+        """Read those of the columns that the file has, in batches of bounded size.
+
+        Yields
+        ------
+        batch : pyarrow RecordBatch
+            With the file's own types.
+
+        Raises
+        ------
+        OSError
+            If the file has changed since it was listed. Arrow's own errors pass.
+        """
+        stat = os.stat(self.file.path)
+        if (stat.st_size, stat.st_mtime_ns) != (self.file.size, self.file.mtime_ns):
+            raise OSError("the file has changed since the source was listed")
+        n_slices = -(-self.n_bytes // SLICE_BYTES) or 1
+        n_rows = 0
+        with pq.ParquetFile(
+            self.file.path,
+            page_checksum_verification=True,
+            pre_buffer=False,
+            buffer_size=_BUFFER_BYTES,
+        ) as opened:
+            stored = opened.schema_arrow.names
+            for batch in opened.iter_batches(
+                batch_size=max(1, -(-self.n_rows // n_slices)),
+                row_groups=list(range(self.first, self.stop)),
+                columns=[name for name in names if name in stored],
+            ):
+                n_rows += batch.num_rows
+                yield batch
+        if n_rows != self.n_rows:
+            raise OSError(f"{n_rows} rows where the footer says {self.n_rows}")
+
+
+def read_footer(where: str, file: SourceFile) -> tuple[Any, Any]:
+    """Read the Arrow schema and the metadata of a file.
+
+    Raises
+    ------
+    SourceError
+        Naming the file.
+    """
+    try:
+        with pq.ParquetFile(file.path) as opened:
+            return opened.schema_arrow, opened.metadata
+    except BROKEN as err:
+        what = f"{file.path!r} ({file.size} bytes)"
+        raise unreadable(where, what, err) from err
+
+
+def cut_row_groups(file: SourceFile, schema: Any, metadata: Any) -> Iterator[RowGroups]:
+    """Put neighbouring row groups together up to about the size of a part."""
+    width = sum(_byte_width(each.type) for each in schema)
+    start = rows = size = 0
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        estimate = max(group.total_byte_size, group.num_rows * width)
+        if rows and size + estimate > PART_BYTES:
+            yield RowGroups(file, start, i, rows, size)
+            start, rows, size = i, 0, 0
+        rows, size = rows + group.num_rows, size + estimate
+    if rows:
+        yield RowGroups(file, start, metadata.num_row_groups, rows, size)
+
+
+def _byte_width(type_: Any) -> int:
+    try:
+        return max(1, int(type_.bit_width) // 8)
+    except ValueError:  # text, lists and the like
+        return 16
