@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import time
-from dataclasses import asdict, dataclass, fields, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask.dataframe as dd
@@ -23,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from dfml._digest import content_digest
 from dfml._partitions import Partitions, Turn
 from dfml._partitionwise import PartitionwiseMixin
+from dfml._report import PredictionReport, versions
 from dfml.estimators import ParallelPostFit
 from dfml.exceptions import TargetExistsError
 from dfml.sinks._answers import Answers, make_answers
@@ -43,61 +42,6 @@ _WHERE = "predict_table"
 _FORMAT = 1
 #: Parts that may wait for a worker; each is a few hundred bytes until it is read.
 _AHEAD = 512
-
-
-@dataclass(frozen=True)
-class PredictionReport:
-    """What ``predict_table`` has done.
-
-    Parameters
-    ----------
-    target : str
-        The folder of the table.
-    job : str
-        Digest of the source's files, the model and the options.
-    model : str
-        Digest of the model's content.
-    columns : tuple of str
-        The columns of the table.
-    rows, parts, bytes : int
-        Of the whole table; a part is a file.
-    resumed_parts : int
-        Parts that an earlier, interrupted call had finished.
-    predicted_rows : int
-        Rows that were predicted in this call: 0 if the job was done already.
-    seconds : float
-        Duration of the call that has committed the table.
-    versions : dict
-        Of Python and the packages that took part.
-    """
-
-    target: str
-    job: str
-    model: str
-    columns: tuple[str, ...]
-    rows: int
-    parts: int
-    bytes: int
-    resumed_parts: int
-    predicted_rows: int
-    seconds: float
-    versions: dict[str, str]
-
-    @property
-    def rows_per_second(self) -> float:
-        """Rows predicted in this call, by its seconds."""
-        return self.predicted_rows / self.seconds if self.seconds else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the report as plain data that fits in JSON.
-
-        Returns
-        -------
-        report : dict
-            All fields, and ``rows_per_second``.
-        """
-        plain = {**asdict(self), "columns": list(self.columns)}
-        return {**plain, "rows_per_second": self.rows_per_second}
 
 
 @dataclass(frozen=True)
@@ -316,7 +260,9 @@ def run_job(
         place.recover()
         stored = place.committed(name) if resume else None
         if stored is not None:
-            return replace(_report_from(stored["report"]), predicted_rows=0)
+            return replace(
+                PredictionReport.from_dict(stored["report"]), predicted_rows=0
+            )
         place.check_free(mode)
         staged = place.stage(name, plan, resume=resume)
         records = staged.records()
@@ -338,7 +284,7 @@ def run_job(
             resumed_parts=n_resumed,
             predicted_rows=n_predicted,
             seconds=time.perf_counter() - started,
-            versions=_versions(),
+            versions=versions(),
         )
         place.commit(staged, {"job": name, "files": files, "report": report.to_dict()})
     return report
@@ -391,14 +337,3 @@ def _check_apart(table: SourceTable, target: str) -> None:
             f"{table.describe()} and {target!r}",
             "choose another target",
         )
-
-
-def _report_from(plain: dict[str, Any]) -> PredictionReport:
-    names = [each.name for each in fields(PredictionReport)]
-    chosen = {name: plain[name] for name in names}
-    return PredictionReport(**{**chosen, "columns": tuple(plain["columns"])})
-
-
-def _versions() -> dict[str, str]:
-    names = ("dfml", "scikit-learn", "dask", "pyarrow", "pandas", "numpy")
-    return {"python": platform.python_version()} | {n: version(n) for n in names}

@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("iid",),
     ("models",),
     ("sinks",),
+    ("_report",),
     ("table",),
     ("sql_functions",),
     ("testing",),
