@@ -58,29 +58,21 @@ examples: $(VENV)/.dev ## Run the programs of examples/.
 test-minimum: ## Run the tests with the oldest supported versions.
 	$(MAKE) test VENV=.venv-minimum CONSTRAINTS=constraints-minimum.txt ARGS="$(ARGS)"
 
-# What dfml is compared with needs versions of its own.
+# What dfml is compared with needs versions of its own; PySpark also needs Java 17.
 PEERS ?= .venv-peers
+VERSION_OF = $(BIN)/python -c "from importlib.metadata import version as v; print('$(1)==' + v('$(1)'))"
 
-$(PEERS)/.installed:
+$(PEERS)/.made: $(VENV)/.dev
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet dask-ml "dask[dataframe,distributed]" pandas pyarrow scikit-learn psutil
-	@touch $@
-
-$(VENV)/.bench: $(VENV)/.dev
-	$(INSTALL) --group bench
-	@touch $@
-
-PEERS = .venv-peers
-
-$(PEERS)/.made:
-	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet dask-ml "dask[dataframe,distributed]" psutil
+	$(PEERS)/bin/python -m pip install --quiet dask-ml "dask[dataframe,distributed]" psutil pyspark \
+	    $$($(call VERSION_OF,scikit-learn))  # the models are the same files
 	@touch $@
 
 .PHONY: bench
 bench: $(VENV)/.dev $(PEERS)/.made ## Run the benchmarks; their tables go to docs/benchmarks.
 	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/training.py --peer-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/lake.py --peer-python $(PEERS)/bin/python
 
 .PHONY: soak
 soak: $(VENV)/.dev ## Kill workers and drivers for an hour, and count what is not bit-equal.

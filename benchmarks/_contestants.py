@@ -2,20 +2,16 @@
 
     python _contestants.py dfml-threads
 
-It is run by the environment that has the library, and imports only that one. An order
-is a JSON object on a line of standard input, and so is each answer on standard output.
+It is run by the environment that has the library, and imports only that one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import os
-import sys
 import time
-from pathlib import Path
 
+import _orders
 import _table
 import numpy as np
 import pandas as pd
@@ -176,6 +172,9 @@ class Dask:
             wait(self.kept)
         return self.kept
 
+    def close(self):
+        self.stack.close()
+
 
 class Dfml(Dask):
     def fit(self, model):
@@ -204,21 +203,5 @@ CONTESTANTS = {
 }
 
 
-def main():
-    # Answers go where standard output was; what libraries print does not.
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)
-        contestant = CONTESTANTS[sys.argv[1]]()
-        for line in sys.stdin:
-            order = json.loads(line)
-            method = getattr(contestant, order.pop("do"))
-            if "folder" in order:
-                order["folder"] = Path(order["folder"])
-            answers.write(json.dumps(method(**order) or {}) + "\n")
-            answers.flush()
-        if hasattr(contestant, "stack"):
-            contestant.stack.close()
-
-
 if __name__ == "__main__":
-    main()
+    _orders.serve(CONTESTANTS)

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
 import psutil
 
-PROGRAM = Path(__file__).with_name("_contestants.py")
+PROGRAMS = Path(__file__).parent
 
 #: A measurement is repeated when other programs had more than this share of a core.
 DISTURBED = 0.15
@@ -25,13 +27,31 @@ class Patience:
     left = 420.0
 
 
+class Measured(defaultdict):
+    """Figures by name, one list each; ``seconds("loop")`` is their median."""
+
+    def __init__(self):
+        super().__init__(list)
+
+    def keep(self, name, figures):
+        self[name].append(figures)
+        print(name, json.dumps({k: figures[k] for k in figures if k != "model"}))
+        sys.stdout.flush()
+
+    def of(self, name, figure):
+        return median(figures[figure] for figures in self[name])
+
+    def seconds(self, name):
+        return self.of(name, "seconds")
+
+
 class Contestant:
     """A process that takes orders; ``tell`` and ``hear`` let two work at once."""
 
-    def __init__(self, name, python=sys.executable):
+    def __init__(self, name, python=sys.executable, program="_contestants.py"):
         self.name = name
         self.process = subprocess.Popen(
-            [python, "-W", "ignore", str(PROGRAM), name],
+            [python, "-W", "ignore", str(PROGRAMS / program), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -22,18 +22,19 @@ def cache() -> Path:
     return Path(os.environ.get("DFML_BENCH_CACHE", default))
 
 
-def files(folder: Path) -> list[str]:
-    return [str(path) for path in sorted(folder.glob("*.parquet"))]
+def files(folder: str | Path) -> list[str]:
+    return [str(path) for path in sorted(Path(folder).glob("*.parquet"))]
 
 
 def make_tables() -> dict[str, Path]:
     """Make a small table for warming up, the table, and one ten times as long."""
-    tables = {"small": _make("small", 4, 1_000), "table": _make("table")}
-    tables["long"] = _repeated(tables["table"], cache() / "long", 10)
+    tables = {"small": make_table("small", 4, 1_000), "table": make_table("table")}
+    table = files(tables["table"])
+    tables["long"] = link(table * 10, cache() / "long")
     return tables
 
 
-def _make(name: str, n_files: int = N_FILES, n_rows: int = N_ROWS) -> Path:
+def make_table(name: str, n_files: int = N_FILES, n_rows: int = N_ROWS) -> Path:
     folder = cache() / f"{name}-{n_files}-{n_rows}"
     if len(files(folder)) == n_files:
         return folder
@@ -49,12 +50,11 @@ def _make(name: str, n_files: int = N_FILES, n_rows: int = N_ROWS) -> Path:
     return folder
 
 
-def _repeated(source: Path, folder: Path, times: int) -> Path:
-    """Name each file several times, by links: dask takes them for other files."""
+def link(paths: list[str], folder: Path) -> Path:
+    """Name files again, also several times: readers take them for other files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for turn in range(times):
-        for path in sorted(source.glob("*.parquet")):
-            link = folder / f"{turn:02d}-{path.name}"
-            if not link.exists():
-                os.link(path, link)
+    for number, path in enumerate(paths):
+        name = folder / f"part-{number:04d}.parquet"
+        if not name.exists():
+            os.link(path, name)
     return folder

@@ -10,18 +10,15 @@ docs/benchmarks/training.md is written by this program.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-from collections import defaultdict
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 
 import _report
 import _table
-from _processes import Contestant, undisturbed
+from _processes import Contestant, Measured, undisturbed
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "training.md"
 PACKAGES = (
@@ -40,24 +37,6 @@ RACERS = (
     "dfml-cluster",
     "dask-ml-cluster",
 )
-
-
-class Measured(defaultdict):
-    """Figures by name, one list each; ``seconds("loop")`` is their median."""
-
-    def __init__(self):
-        super().__init__(list)
-
-    def keep(self, name, figures):
-        self[name].append(figures)
-        print(name, json.dumps({k: figures[k] for k in figures if k != "model"}))
-        sys.stdout.flush()
-
-    def of(self, name, figure):
-        return median(figures[figure] for figures in self[name])
-
-    def seconds(self, name):
-        return self.of(name, "seconds")
 
 
 class Bench:
