@@ -22,6 +22,7 @@ from dfml.exceptions import (
     EstimatorTypeError,
     UnknownOutputError,
 )
+from dfml.sources._pandas import to_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,25 +77,6 @@ class Answers:
                 for i in range(each.shape[1])
             ]
         return pa.Table.from_arrays(columns, schema=self.schema)
-
-
-def to_pandas(table: Any, categories: frozenset[str] = frozenset()) -> pd.DataFrame:
-    """Turn Arrow columns into the frame that dask's Parquet reader would give."""
-    for name in categories:
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, name, table.column(at).dictionary_encode())
-    frame: pd.DataFrame = table.to_pandas(
-        types_mapper=_pandas_dtype,
-        ignore_metadata=True,
-        split_blocks=True,
-        use_threads=False,
-    )
-    return frame
-
-
-def _pandas_dtype(type_: Any) -> Any:
-    is_kept = pa.types.is_decimal(type_) or pa.types.is_date(type_)
-    return pd.ArrowDtype(type_) if is_kept else None
 
 
 def make_answers(

@@ -140,11 +140,16 @@ class NoRows:
         yield schema.empty_table()
 
 
-def unreadable(where: str, what: str, err: BaseException) -> SourceError:
+def unreadable(
+    where: str,
+    what: str,
+    err: BaseException,
+    hint: str = "write the file again, or move it out of the source",
+) -> SourceError:
     """Make the error for files that cannot be read; to be raised from `err`."""
     return SourceError.expecting(
         where,
-        "Parquet files that can be read",
+        "files that can be read",
         f"{what}: {type(err).__name__}: {err}",
-        "write the file again, or move it out of the source",
+        hint,
     )

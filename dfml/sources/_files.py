@@ -41,7 +41,8 @@ class SourceFile:
     size, mtime_ns : int
         To notice a change before the file is read.
     keys : tuple of (str, str or None)
-        Names and values of the ``name=value`` folders above the file.
+        Names and values of all ``name=value`` folders above the file, also of those
+        that the source itself is in, as dask and DuckDB do it.
     """
 
     path: str
@@ -73,14 +74,13 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
     """
     path = os.path.abspath(os.path.expanduser(os.fspath(source)))
     if "://" in os.fspath(source):
-        found, root = [], path
+        found = []
     elif os.path.isfile(path):
-        found, root = [path], os.path.dirname(path)
+        found = [path]
     elif os.path.isdir(path):
-        found, root = list(_walk(path)), path
+        found = list(_walk(path))
     else:
         found = [p for p in glob.glob(path, recursive=True) if os.path.isfile(p)]
-        root = fixed_folder(path)
     if not found:
         raise SourceError.expecting(
             where,
@@ -88,8 +88,7 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
             repr(os.fspath(source)),
             f"check the path; files in a folder end in {' or '.join(EXTENSIONS)}",
         )
-    is_single = found == [path]
-    return [_describe_file(p, root, is_single) for p in sorted(found)]
+    return [_describe_file(p) for p in sorted(found)]
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -112,13 +111,12 @@ def is_inside(path: str, folder: str) -> bool:
     return os.path.commonpath([folder, path]) == folder
 
 
-def _describe_file(path: str, root: str, is_single: bool) -> SourceFile:
+def _describe_file(path: str) -> SourceFile:
     stat = os.stat(path)
-    folders = os.path.relpath(path, root).split(os.sep)[:-1]
-    pairs = [] if is_single else [name.split("=", 1) for name in folders if "=" in name]
+    folders = os.path.dirname(path).split(os.sep)
     keys = tuple(
         (unquote(name), None if value == _HIVE_NULL else unquote(value))
-        for name, value in pairs
+        for name, value in (each.split("=", 1) for each in folders if "=" in each)
     )
     return SourceFile(path, stat.st_size, stat.st_mtime_ns, keys)
 

@@ -24,7 +24,12 @@ from dfml.sources._files import (
     is_inside,
     list_files,
 )
-from dfml.sources._row_groups import RowGroups, cut_row_groups, read_footer
+from dfml.sources._row_groups import (
+    RowGroups,
+    cut_row_groups,
+    read_footer,
+    to_schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,10 +69,12 @@ class ParquetPart:
 
     def read(self, where: str, schema: Any) -> Iterator[Any]:
         """Read some columns; see :class:`dfml.sources._base.Part`."""
-        keys = dict(self.groups.file.keys)
+        keys = {
+            name: pa.scalar(value, pa.string()) for name, value in self.groups.file.keys
+        }
         try:
             for batch in self.groups.read(schema.names):
-                yield _to_schema(batch, schema, keys)
+                yield to_schema(batch, schema, keys)
         except BROKEN as err:
             what = f"{self.describe()} (part {self.number})"
             raise unreadable(where, what, err) from err
@@ -263,17 +270,3 @@ def _widen(known: _Column, each: Any, path: str) -> None:
     if merged != known.field.type:
         known.field, known.declared_by = known.field.with_type(merged), path
     known.field = known.field.with_nullable(known.field.nullable or each.nullable)
-
-
-def _to_schema(batch: Any, schema: Any, keys: dict[str, str | None]) -> Any:
-    columns = []
-    for each in schema:
-        if each.name in batch.schema.names:
-            column = batch.column(each.name)
-            columns.append(
-                column if column.type == each.type else column.cast(each.type)
-            )
-        else:
-            value = pa.scalar(keys[each.name], pa.string()).cast(each.type)
-            columns.append(pa.repeat(value, batch.num_rows))
-    return pa.Table.from_arrays(columns, schema=schema)

@@ -6,16 +6,17 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfml.sources._base import BROKEN, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dfml.sources._files import SourceFile
 
-__all__ = ["RowGroups", "cut_row_groups", "read_footer"]
+__all__ = ["RowGroups", "cut_row_groups", "read_footer", "to_schema"]
 
 #: Estimated bytes in memory of a part; a single row group may be larger.
 PART_BYTES = 96 * 2**20
@@ -123,3 +124,41 @@ def _byte_width(type_: Any) -> int:
         return max(1, int(type_.bit_width) // 8)
     except ValueError:  # text, lists and the like
         return 16
+
+
+def to_schema(
+    batch: Any,
+    schema: Any,
+    constants: Mapping[str, Any],
+    stored: Mapping[str, str] | None = None,
+) -> Any:
+    """Bring a batch of a file to the schema of its table.
+
+    Parameters
+    ----------
+    batch : pyarrow RecordBatch
+        What the file holds, with its own types.
+    schema : pyarrow Schema
+        The columns to give; each is in the batch or a constant.
+    constants : mapping of str to pyarrow Scalar
+        Values of the columns that are not in the file.
+    stored : mapping of str to str, optional
+        Names of columns in the file, where they are others than in the table.
+
+    Returns
+    -------
+    table : pyarrow Table
+        With exactly the schema. A value that does not fit is an error of Arrow's.
+    """
+    columns = []
+    for each in schema:
+        name = each.name if stored is None else stored.get(each.name, each.name)
+        if name in batch.schema.names:
+            column = batch.column(name)
+            columns.append(
+                column if column.type == each.type else column.cast(each.type)
+            )
+        else:
+            value = constants[each.name].cast(each.type)
+            columns.append(pa.repeat(value, batch.num_rows))
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from dfml._arrays import label_result
 from dfml._responders import call
 from dfml.exceptions import EstimatorTypeError
-from dfml.sinks._answers import make_answers, to_pandas
+from dfml.sinks._answers import make_answers
+from dfml.sources._pandas import to_pandas
 from dfml.sql_functions._fields import ARROW_OF, as_owner, field_types
 
 if TYPE_CHECKING:

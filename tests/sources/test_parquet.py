@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 
+import dask.dataframe as dd
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -151,6 +153,22 @@ def test_folder_keys_become_columns(tmp_path, values, type_, expected):
     assert table.schema.field("k").type == type_
     assert sorted(table["k"].to_pylist(), key=str) == sorted(expected, key=str)
     assert read_all(open_table(tmp_path), ["k"]).num_rows == 2
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["", "y=1", "y=1/m=2", "y=1/m=2/0.parquet", "y=1/m=2/*", "*/m=2/*.parquet"],
+)
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # in dask, of pandas 3.1
+def test_keys_above_the_source_count_as_in_dask(tmp_path, source):
+    for y, m in [(1, 1), (1, 2), (2, 1), (2, 2)]:
+        write(tmp_path / "lake" / f"y={y}" / f"m={m}" / "0.parquet", x=[10 * y + m])
+    lake = tmp_path / "lake" / source
+
+    table = read_all(open_table(lake)).to_pandas()
+
+    expected = dd.read_parquet(lake).compute().astype("int64")
+    pd.testing.assert_frame_equal(table, expected.reset_index(drop=True))
 
 
 def test_key_that_is_a_column_too_is_the_column(tmp_path):
