@@ -149,14 +149,14 @@ def _restore_after(
 
 
 @contextmanager
-def database_errors(source: str) -> Iterator[None]:
+def database_errors(source: str, where: str = "read_sql") -> Iterator[None]:
     """Turn DuckDB's errors into QueryError with the query and what to do."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as err:
-        raise_query_error(err, source)
+        raise_query_error(err, source, where)
     except RuntimeError as err:
         # DuckDB swallows Ctrl-C while a query runs and raises this in its place.
         if str(err) == "Query interrupted":
@@ -164,10 +164,10 @@ def database_errors(source: str) -> Iterator[None]:
         raise
 
 
-def raise_query_error(err: Exception, source: str) -> NoReturn:
+def raise_query_error(err: Exception, source: str, where: str = "read_sql") -> NoReturn:
     """Raise QueryError from an error of the database."""
     error = QueryError.expecting(
-        "read_sql",
+        where,
         "a query that DuckDB can run",
         f"{str(err).rstrip(' .')}\n\nfrom {source}",
         HINTS.get(type(err).__name__, DEFAULT_HINT),

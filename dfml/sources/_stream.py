@@ -1,0 +1,153 @@
+"""A DuckDB relation as a stream of Arrow batches, encoded as a spill keeps them.
+
+The batches come as DuckDB cuts them, which changes with filters and threads: whoever
+needs rows in lengths that can be relied on cuts them anew (``rechunk``). Reading blocks
+the connection of the relation until the stream is read out or closed.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfml.exceptions import QueryError
+from dfml.sources._columns import CONVERTED_IN_SQL, INFINITY, Column, quoted
+from dfml.sources._query import raise_query_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import duckdb
+
+__all__ = ["open_stream"]
+
+# What DuckDB hands over at a time. Text is wide: its width is known only afterwards.
+STREAM_BYTES = 16 * 2**20
+TEXT_BYTES = 128
+VECTOR_ROWS = 2_048
+
+
+@contextmanager
+def open_stream(
+    relation: duckdb.DuckDBPyRelation,
+    columns: Sequence[Column],
+    source: str,
+    where: str = "read_sql",
+) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Run a relation once and hand out its rows as they come.
+
+    Parameters
+    ----------
+    relation : DuckDBPyRelation
+        It runs on its own connection.
+    columns : sequence of Column
+        From :func:`dfml.sources._columns.check_columns`.
+    source : str
+        The query, for messages.
+    where : str
+        The call, for messages.
+
+    Yields
+    ------
+    schema, batches : tuple
+        All batches have the schema. An error of DuckDB in the middle of the stream is
+        a QueryError: rows that came before it are no complete result.
+    """
+    reader = _converted(relation, columns).to_arrow_reader(_stream_rows(columns))
+    try:
+        schema = _stored_schema(reader.schema, columns)
+        yield schema, _iter_batches(reader, columns, schema, source, where)
+    finally:
+        # An open result would block the connection.
+        reader.close()
+
+
+def _converted(
+    relation: duckdb.DuckDBPyRelation, columns: Sequence[Column]
+) -> duckdb.DuckDBPyRelation:
+    """Return the relation with the types cast that DuckDB is to convert."""
+    if not any(column.sql_type in CONVERTED_IN_SQL for column in columns):
+        return relation
+    items = []
+    for column in columns:
+        name, cast = quoted(column.name), CONVERTED_IN_SQL.get(column.sql_type)
+        items.append(f"CAST({name} AS {cast}) AS {name}" if cast else name)
+    return relation.project(", ".join(items))
+
+
+def _stream_rows(columns: Sequence[Column]) -> int:
+    """Return how many rows to ask DuckDB for at a time, in whole vectors."""
+    width = sum(
+        TEXT_BYTES if pa.types.is_large_string(column.arrow_type) else 8
+        for column in columns
+    )
+    vectors = STREAM_BYTES // max(1, width) // VECTOR_ROWS
+    return VECTOR_ROWS * min(64, max(1, vectors))
+
+
+def _stored_schema(stream: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
+    """Return the schema of the batches, with the time zones of the stream."""
+    return pa.schema(
+        [
+            (column.name, field.type if column.is_zoned else column.arrow_type)
+            for field, column in zip(stream, columns, strict=True)
+        ]
+    )
+
+
+def _iter_batches(
+    reader: pa.RecordBatchReader,
+    columns: Sequence[Column],
+    schema: pa.Schema,
+    source: str,
+    where: str,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the stream's batches in their final types."""
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (OSError, pa.ArrowException) as err:
+            # DuckDB's errors reach us through Arrow, which keeps only their text.
+            raise_query_error(err, source, where)
+        arrays = [
+            _stored(array, column, arrow_type, where)
+            for array, column, arrow_type in zip(
+                batch.columns, columns, schema.types, strict=True
+            )
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _stored(
+    array: pa.Array, column: Column, arrow_type: pa.DataType, where: str
+) -> pa.Array:
+    """Return one array of the stream as it is kept."""
+    # DuckDB's Arrow settings of the connection choose among such encodings.
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if column.categories is not None:
+        array = array.indices
+    if column.sql_type in INFINITY:
+        _check_finite(array, column, where)
+    if pa.types.is_time(array.type):
+        array = array.cast(pa.int64())
+    return array.cast(arrow_type)
+
+
+def _check_finite(array: pa.Array, column: Column, where: str) -> None:
+    """Refuse 'infinity', which pandas would show as some day far away."""
+    limit = INFINITY[column.sql_type]
+    storage = pa.int32() if column.sql_type == "date" else pa.int64()
+    bounds = pc.min_max(array.cast(storage)).as_py()
+    if bounds["max"] == limit or bounds["min"] == -limit:
+        raise QueryError.expecting(
+            where,
+            "finite dates and times",
+            f"infinity in column {column.name!r}",
+            "make it null in the SQL, CASE WHEN isfinite(t) THEN t END",
+        )
