@@ -24,8 +24,9 @@ class PredictionReport:
         Digest of the model's content.
     columns : tuple of str
         The columns of the table.
-    rows, parts, bytes : int
-        Of the whole table; a part is a file.
+    rows, parts, files, bytes : int
+        Of all that the job has written; a part is a file, or more if the table is
+        partitioned.
     resumed_parts : int
         Parts that an earlier, interrupted call had finished.
     predicted_rows : int
@@ -42,6 +43,7 @@ class PredictionReport:
     columns: tuple[str, ...]
     rows: int
     parts: int
+    files: int
     bytes: int
     resumed_parts: int
     predicted_rows: int

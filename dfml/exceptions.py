@@ -15,6 +15,7 @@ __all__ = [
     "ColumnMismatchError",
     "DfmlError",
     "DfmlWarning",
+    "DiskFullError",
     "EmptyTableError",
     "EstimatorTypeError",
     "InputTypeError",
@@ -24,6 +25,7 @@ __all__ = [
     "PartitionMismatchError",
     "QueryError",
     "SourceError",
+    "TargetError",
     "TargetExistsError",
     "UnknownOutputError",
     "UntrustedTypeError",
@@ -98,8 +100,16 @@ class SourceError(DfmlError, ValueError):
     """A file or table cannot be read, or its parts do not fit together."""
 
 
+class TargetError(DfmlError, ValueError):
+    """The table to write to cannot take what the job would write, or the mode."""
+
+
 class TargetExistsError(DfmlError, FileExistsError):
     """The place to write to is taken."""
+
+
+class DiskFullError(DfmlError, OSError):
+    """There is no room for what has to be written."""
 
 
 class ModelFileError(DfmlError, ValueError):

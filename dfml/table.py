@@ -23,10 +23,9 @@ from dfml._partitions import Partitions, Turn
 from dfml._partitionwise import PartitionwiseMixin
 from dfml._report import PredictionReport, versions
 from dfml.estimators import ParallelPostFit
-from dfml.exceptions import TargetExistsError
+from dfml.exceptions import SourceError, TargetExistsError
 from dfml.sinks._answers import Answers, make_answers
-from dfml.sinks._files import FileSystem
-from dfml.sinks._parquet import ParquetTarget
+from dfml.sinks._targets import FORMATS, MODES, open_target
 from dfml.sources._base import NoRows
 from dfml.sources._open import open_table
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dfml.sinks._staging import PartRecord, StagedJob
+    from dfml.sinks._targets import Target
     from dfml.sources._base import Part, SourceTable
 
 __all__ = ["PredictionReport", "predict_table"]
@@ -85,10 +85,13 @@ class TableJob:
     {
         "model": [object],
         "source": [str, os.PathLike],
-        "target": [str, os.PathLike],
+        "target": [object],
         "method": [str, list, tuple],
         "keep": [list, tuple, None],
-        "mode": [StrOptions({"error", "overwrite"})],
+        "mode": [StrOptions(set(MODES))],
+        "format": [StrOptions(set(FORMATS)), None],
+        "table": [str, None],
+        "partition_by": [list, tuple, None],
         "resume": ["boolean"],
         "name": [str, None],
         "prefix": [str, None],
@@ -99,11 +102,14 @@ class TableJob:
 def predict_table(
     model: Any,
     source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
+    target: Any,
     *,
     method: str | Sequence[str] = "predict",
     keep: Sequence[str] | None = None,
     mode: str = "error",
+    format: str | None = None,
+    table: str | None = None,
+    partition_by: Sequence[str] | None = None,
     resume: bool = True,
     name: str | None = None,
     prefix: str | None = None,
@@ -187,15 +193,19 @@ def predict_table(
     [0.0, 2.0, 4.0]
     """
     started = time.perf_counter()
-    place = ParquetTarget(_WHERE, target, FileSystem())
-    if mode == "error" and not place.files.exists(place.home):
-        place.check_free(mode)  # before the footers are read
+    place = open_target(
+        _WHERE,
+        target,
+        mode=mode,
+        format=format,
+        table=table,
+        partition_by=partition_by,
+    )
+    place.check_early()
     methods = [method] if isinstance(method, str) else list(method)
     job = plan_job(model, source, methods, keep=keep, name=name, prefix=prefix)
-    _check_apart(job.table, place.path)
-    return run_job(
-        job, place, mode=mode, resume=resume, progress=progress, started=started
-    )
+    _check_apart(job.table, place)
+    return run_job(job, place, resume=resume, progress=progress, started=started)
 
 
 def plan_job(
@@ -228,9 +238,8 @@ def plan_job(
 
 def run_job(
     job: TableJob,
-    place: ParquetTarget,
+    place: Target,
     *,
-    mode: str = "error",
     resume: bool = True,
     progress: Callable[[int, int], None] | None = None,
     started: float | None = None,
@@ -241,9 +250,9 @@ def run_job(
     ----------
     job : TableJob
         What to do.
-    place : ParquetTarget
+    place : Target
         Where to.
-    mode, resume, progress
+    resume, progress
         As in :func:`predict_table`.
     started : float, optional
         When the call began, by ``time.perf_counter``.
@@ -254,17 +263,15 @@ def run_job(
         The stored one if all was done before.
     """
     started = time.perf_counter() if started is None else started
-    plan = job.plan()
+    plan = {**job.plan(), "target": place.options()}
     name = hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:32]
-    with place.locked():
+    with place.locked(name):
         place.recover()
         stored = place.committed(name) if resume else None
         if stored is not None:
-            return replace(
-                PredictionReport.from_dict(stored["report"]), predicted_rows=0
-            )
-        place.check_free(mode)
-        staged = place.stage(name, plan, resume=resume)
+            return replace(PredictionReport.from_dict(stored), predicted_rows=0)
+        place.check_free()
+        staged = place.stage(name, plan, job.answers.schema, resume=resume)
         records = staged.records()
         n_resumed, n_predicted = len(records), 0
         for record in _run_parts(job, staged, set(records)):
@@ -272,7 +279,8 @@ def run_job(
             n_predicted += record.n_rows
             if progress is not None:
                 progress(len(records), len(job.parts))
-        files = staged.check_complete(records.values())
+        _check_rows(job, records)
+        written = staged.check_complete(records.values())
         report = PredictionReport(
             target=place.path,
             job=name,
@@ -280,13 +288,14 @@ def run_job(
             columns=tuple(job.answers.schema.names),
             rows=sum(record.n_rows for record in records.values()),
             parts=len(records),
-            bytes=sum(files.values()),
+            files=len(written),
+            bytes=sum(file.n_bytes for file in written),
             resumed_parts=n_resumed,
             predicted_rows=n_predicted,
             seconds=time.perf_counter() - started,
             versions=versions(),
         )
-        place.commit(staged, {"job": name, "files": files, "report": report.to_dict()})
+        place.commit(staged, written, report.to_dict())
     return report
 
 
@@ -302,7 +311,7 @@ class _WritePart:
         try:
             tables = part.read(_WHERE, self.answers.needed)
             answered = map(self.answers, tables)
-            record = self.staged.write_part(part.number, answered, self.answers.schema)
+            record = self.staged.write_part(part.number, answered)
         except Exception as err:
             err.add_note(
                 f"dfml: in {part.describe()}, part {part.number} of {self.n_parts}."
@@ -328,12 +337,25 @@ def _itself(part: Part) -> Part:
     return part
 
 
-def _check_apart(table: SourceTable, target: str) -> None:
+def _check_rows(job: TableJob, records: dict[int, PartRecord]) -> None:
+    """Refuse to commit another number of rows than the source has."""
+    for part in job.parts:
+        n_rows = records[part.number].n_rows
+        if n_rows != part.n_rows:
+            raise SourceError.expecting(
+                _WHERE,
+                f"{part.n_rows} rows of {part.describe()}",
+                f"{n_rows} rows",
+                "report this, with the estimator; nothing was committed",
+            )
+
+
+def _check_apart(table: SourceTable, place: Target) -> None:
     """Refuse a target that is the source, or one inside the other."""
-    if table.overlaps(target):
+    if place.folder is not None and table.overlaps(place.folder):
         raise TargetExistsError.expecting(
             _WHERE,
             "a source and a target of which none is inside the other",
-            f"{table.describe()} and {target!r}",
+            f"{table.describe()} and {place.path!r}",
             "choose another target",
         )

@@ -29,6 +29,7 @@ from dfml.exceptions import (
     ColumnMismatchError,
     EstimatorTypeError,
     SourceError,
+    TargetError,
     TargetExistsError,
 )
 from dfml.sinks._files import FileSystem
@@ -336,7 +337,8 @@ def test_files_without_rows_are_passed_over(tmp_path, lake, rows, model):
         ({"method": ["predict", "predict"]}, ColumnCollisionError, "prediction"),
         ({"method": "transform"}, EstimatorTypeError, "predict_proba"),
         ({"method": []}, EstimatorTypeError, "response methods"),
-        ({"mode": "append"}, InvalidParameterError, "'mode' parameter"),
+        ({"mode": "append"}, TargetError, "half-way"),
+        ({"mode": "a"}, InvalidParameterError, "'mode' parameter"),
         ({"keep": "id"}, InvalidParameterError, "'keep' parameter"),
     ],
 )
@@ -513,6 +515,7 @@ for _name in (
     "replace",
     "sizes",
     "sync_folder",
+    "tree",
 ):
     setattr(Dying, _name, counted(_name))
 
@@ -539,7 +542,7 @@ def test_failure_at_every_call(tmp_path, lake, model, case, dies):
         return target
 
     def run(target, files):
-        return run_job(job, ParquetTarget("t", target, files), mode="overwrite")
+        return run_job(job, ParquetTarget("t", target, files, mode="overwrite"))
 
     first = start(0)
     old = table_at(first)

@@ -1,7 +1,7 @@
 """The one seam to the file system of everything that dfml commits.
 
-A sink calls nothing of ``os`` that changes files but through :class:`FileSystem`, so
-that a test can make any single call fail.
+A sink calls nothing of ``os`` that changes files, and no commit of another library,
+but through :class:`FileSystem`, so that a test can make any single call fail.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import errno
 import os
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dfml.exceptions import TargetExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["FileSystem"]
 
@@ -59,6 +59,15 @@ class FileSystem:
         with os.scandir(path) as entries:
             return {entry.name: entry.stat().st_size for entry in entries}
 
+    def tree(self, path: str) -> dict[str, int]:
+        """List a folder to its depths: the path of each file in it, and its size."""
+        found = {}
+        for folder, _, names in os.walk(path, onerror=_raise):
+            for name in names:
+                full = os.path.join(folder, name)
+                found[os.path.relpath(full, path)] = os.path.getsize(full)
+        return found
+
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it, if they are not there."""
         os.makedirs(path, exist_ok=True)
@@ -91,6 +100,15 @@ class FileSystem:
         elif os.path.lexists(path):
             os.remove(path)
 
+    def remove_empty(self, path: str) -> None:
+        """Remove a folder if nothing is in it."""
+        with suppress(OSError):
+            os.rmdir(path)
+
+    def perform(self, commit: Callable[[], Any]) -> Any:
+        """Let another library change something: a transaction, or a commit."""
+        return commit()
+
     def write(self, path: str, content: bytes, temporary: str) -> None:
         """Write a small file as a whole: it has all of its content or is not there."""
         with self.create(temporary) as file:
@@ -99,30 +117,67 @@ class FileSystem:
         self.replace(temporary, path)
 
     @contextmanager
-    def locked(self, path: str, where: str) -> Iterator[None]:
+    def locked(self, path: str, where: str, *, keep: bool = True) -> Iterator[None]:
         """Hold a lock file; the system lets go of it if the process dies.
+
+        Parameters
+        ----------
+        path : str
+            The file; it and its folder are made.
+        where : str
+            The call, for messages.
+        keep : bool, default=True
+            False removes the file in the end.
 
         Raises
         ------
         TargetExistsError
             At once, if somebody else holds it.
         """
-        import fcntl  # not on Windows
-
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = self._lock(path)
+        if descriptor is None:
+            raise TargetExistsError.expecting(
+                where,
+                "to be the only one that writes to its target",
+                f"a lock that another call holds: {path!r}",
+                "wait until the other call has ended",
+            )
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as err:
-                raise TargetExistsError.expecting(
-                    where,
-                    "to be the only one that writes to its target",
-                    f"a lock that another call holds: {path!r}",
-                    "wait until the other call has ended",
-                ) from err
             yield
         finally:
+            if not keep:
+                with suppress(OSError):
+                    os.remove(path)
             os.close(descriptor)
+
+    def _lock(self, path: str) -> int | None:
+        import fcntl  # not on Windows
+
+        while True:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # the folder was removed in between
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            if _is_file(path, descriptor):
+                return descriptor
+            os.close(descriptor)  # who held it has removed it
+
+
+def _is_file(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _raise(err: OSError) -> None:
+    raise err
 
 
 def _renameat2() -> Any:

@@ -1,7 +1,7 @@
 """A folder of Parquet files that appears as a whole or not at all.
 
 The staged files of a job take the target's name in one step. The target itself never
-holds anything but Parquet files.
+holds anything but Parquet files, in folders ``name=value`` where it is partitioned.
 """
 
 from __future__ import annotations
@@ -9,21 +9,31 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
+import uuid
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from dfml.exceptions import TargetExistsError
-from dfml.sinks._staging import StagedJob, is_of_job, read_json
+import pyarrow as pa
+
+from dfml.exceptions import DfmlWarning, TargetError, TargetExistsError
+from dfml.sinks._partition_values import check_partition_columns
+from dfml.sinks._staging import StagedJob, attempt_of, is_of_job, read_json
+from dfml.sinks._writing import Layout
 from dfml.sources._files import EXTENSIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from dfml.sinks._files import FileSystem
+    from dfml.sinks._writing import WrittenFile
 
 __all__ = ["ParquetTarget"]
 
 _logger = logging.getLogger("dfml")
 
+_INTEGER = re.compile(r"-?[0-9]+")
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
@@ -38,38 +48,71 @@ class ParquetTarget:
         The folder that the table will be; a link is followed.
     files : FileSystem
         All calls go through it.
+    mode : {"error", "overwrite"}, default="error"
+        What to do with a table that is there.
+    partition_by : sequence of str, default=()
+        Columns whose values become names of folders.
 
     Notes
     -----
     Methods that change anything are to be called while ``locked`` is held.
     """
 
-    def __init__(self, where: str, path: str | os.PathLike[str], files: FileSystem):
-        self.where = where
+    def __init__(
+        self,
+        where: str,
+        path: str | os.PathLike[str],
+        files: FileSystem,
+        *,
+        mode: str = "error",
+        partition_by: Sequence[str] = (),
+    ) -> None:
+        self.where, self.mode, self.files = where, mode, files
         self.path = os.path.realpath(os.path.expanduser(os.fspath(path)))
-        self.files = files
+        self.partition_by = tuple(partition_by)
         parent, name = os.path.split(self.path)
         self.parent = parent
         self.home = os.path.join(parent, f".{name}.dfml")
         self._report = os.path.join(self.home, "report.json")
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the target against other calls that write to it."""
-        self.files.make_folder(self.home)
+    @property
+    def folder(self) -> str:
+        """Where files appear: the table itself."""
+        return self.path
+
+    def options(self) -> dict[str, Any]:
+        """Give what makes a job of the same rows another one, as plain data."""
+        return {"format": "parquet", "partition_by": list(self.partition_by)}
+
+    def check_early(self) -> None:
+        """Refuse what no job could write, before the source is looked at."""
+        if self.mode not in ("error", "overwrite"):
+            raise TargetError.expecting(
+                self.where,
+                'mode="error" or mode="overwrite" for a folder of Parquet files, which '
+                "readers would see half-way in other modes",
+                repr(self.mode),
+                'write to a Delta table with format="delta", or to Iceberg or DuckDB',
+            )
+        if not self.files.exists(self.home):
+            self.check_free()
+
+    def locked(self, job: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Hold the target against all other calls that write to it."""
         return self.files.locked(os.path.join(self.home, "lock"), self.where)
 
-    def check_free(self, mode: str) -> None:
+    def check_free(self) -> None:
         """Refuse a target that is taken, or that is no table.
 
         Raises
         ------
         TargetExistsError
-            If it is there and ``mode`` is ``"error"``, or if it holds other files
+            If it is there and the mode is ``"error"``, or if it holds other files
             than Parquet. An empty folder is free.
         """
         if self._is_free():
             return
-        if mode != "overwrite":
+        if self.mode != "overwrite":
             raise TargetExistsError.expecting(
                 self.where,
                 "a target that is not there yet",
@@ -112,7 +155,7 @@ class ParquetTarget:
 
         Returns
         -------
-        stored : dict or None
+        report : dict or None
             What was passed to ``commit``. A commit whose end was cut is ended.
         """
         staged = os.path.join(self.home, job, "report.json")
@@ -120,17 +163,20 @@ class ParquetTarget:
             stored = read_json(self.files, path)
             if stored is not None and self._holds(job, stored):
                 self._finish(staged)
-                return stored
+                report: dict[str, Any] = stored["report"]
+                return report
         return None
 
     def _holds(self, job: str, stored: dict[str, Any]) -> bool:
         if stored.get("job") != job or not os.path.isdir(self.path):
             return False
-        if self.files.sizes(self.path) != stored["files"]:
+        if self.files.tree(self.path) != stored["files"]:
             return False
         return is_of_job(os.path.join(self.path, min(stored["files"])), job)
 
-    def stage(self, job: str, plan: dict[str, Any], *, resume: bool) -> StagedJob:
+    def stage(
+        self, job: str, plan: dict[str, Any], schema: Any, *, resume: bool
+    ) -> StagedJob:
         """Prepare the staging folder of a job.
 
         Parameters
@@ -139,6 +185,8 @@ class ParquetTarget:
             What the job is called.
         plan : dict
             Stored as JSON, for people.
+        schema : pyarrow Schema
+            What is to be written.
         resume : bool
             False removes what an earlier attempt has finished.
 
@@ -146,24 +194,41 @@ class ParquetTarget:
         -------
         staged : StagedJob
             With the parts that are complete already.
+
+        Raises
+        ------
+        TargetError
+            If the table cannot be partitioned by the columns.
         """
-        staged = StagedJob(os.path.join(self.home, job), job, self.files)
+        names = self.partition_by
+        check_partition_columns(self.where, schema, names, in_folders=True)
+        folder = os.path.join(self.home, job)
+        attempt = attempt_of(self.files, folder) or uuid.uuid4().hex
+        layout = Layout(self.where, schema, names, in_folders=True)
+        staged = StagedJob(folder, job, attempt, layout, self.files)
         if not resume:
-            self.files.remove(staged.folder)
+            self.files.remove(folder)
         staged.prepare(plan)
         return staged
 
-    def commit(self, staged: StagedJob, stored: dict[str, Any]) -> None:
+    def commit(
+        self, staged: StagedJob, written: Sequence[WrittenFile], report: dict[str, Any]
+    ) -> None:
         """Give the staged files the target's name, in one step.
 
         Parameters
         ----------
         staged : StagedJob
             All parts are complete.
-        stored : dict
-            With ``job`` and ``files``; the report that is kept beside the target.
+        written : sequence of WrittenFile
+            All files.
+        report : dict
+            Kept beside the target.
         """
-        staged.write_report(stored)
+        _warn_of_numbers(staged.layout, written)
+        sizes = {file.path: file.n_bytes for file in written}
+        with staged.room():
+            staged.write_report({"job": staged.job, "files": sizes, "report": report})
         if self._is_free():
             self._rename(staged.data)
         elif not self.files.exchange(staged.data, self.path):
@@ -206,3 +271,18 @@ def _other_files(path: str) -> list[str]:
         for name in names
         if not name.endswith(EXTENSIONS) and not name.startswith(("_", "."))
     ]
+
+
+def _warn_of_numbers(layout: Layout, written: Sequence[WrittenFile]) -> None:
+    """Say which text columns readers will take for numbers, as folders have no type."""
+    for i, name in enumerate(layout.partition_by):
+        found = {file.values[i] for file in written if file.values}
+        values = sorted(value for value in found if value is not None)
+        is_text = not pa.types.is_integer(layout.schema.field(name).type)
+        if is_text and values and all(map(_INTEGER.fullmatch, values)):
+            warnings.warn(
+                f"All values of the partition column {name!r} look like numbers, such "
+                f"as {values[0]!r}: readers will take its text for integers.",
+                DfmlWarning,
+                stacklevel=2,
+            )

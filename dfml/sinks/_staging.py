@@ -1,30 +1,40 @@
-"""The staging folder of a job: files of complete parts, each with a record.
+"""The staging folder of a job: files of complete parts, each part with a record.
 
-A record is written after its file. What has no record that fits was never finished.
+A record is written after its files. What has no record that fits was never finished.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfml.exceptions import SourceError
+from dfml.exceptions import DiskFullError, SourceError
+from dfml.sinks._writing import Layout, PartWriter, WrittenFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dfml.sinks._files import FileSystem
 
-__all__ = ["PartRecord", "StagedJob", "is_of_job", "part_name", "read_json"]
+__all__ = [
+    "PartRecord",
+    "StagedJob",
+    "attempt_of",
+    "is_of_job",
+    "read_json",
+    "retract",
+]
 
-_COMPRESSION = "zstd"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -35,23 +45,15 @@ class PartRecord:
     ----------
     number : int
         Of the part.
-    n_rows, n_bytes : int
-        Rows, and bytes of its file.
+    n_rows : int
+        Rows of all its files.
+    files : tuple of WrittenFile
+        One, or at least one for each partition it has rows of.
     """
 
     number: int
     n_rows: int
-    n_bytes: int
-
-    @property
-    def file(self) -> str:
-        """Name of the part's file."""
-        return part_name(self.number)
-
-
-def part_name(number: int) -> str:
-    """Name the file of a part."""
-    return f"part-{number:05d}.parquet"
+    files: tuple[WrittenFile, ...]
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,18 @@ class StagedJob:
         It holds ``plan.json``, and the folders ``data``, ``records`` and ``tmp``.
     job : str
         What the job is called; written to the footer of each file.
+    attempt : str
+        Tells apart the files of drivers that do the same job unknown to each other.
+    layout : Layout
+        How rows become files.
     files : FileSystem
         All calls go through it.
     """
 
     folder: str
     job: str
+    attempt: str
+    layout: Layout
     files: FileSystem
 
     @property
@@ -90,21 +98,24 @@ class StagedJob:
             files.remove(self.folder)
         for name in ("data", "records", "tmp"):
             files.make_folder(self.path(name))
-        self._write_json("plan.json", plan)
+        self._write_json("plan.json", {"attempt": self.attempt, **plan})
+        kept = {file.path for part in self.records().values() for file in part.files}
+        for name in files.tree(self.data).keys() - kept:
+            files.remove(os.path.join(self.data, name))
 
     def _owns_data(self) -> bool:
         if not os.path.isdir(self.data):
             return False
-        names = sorted(self.files.sizes(self.data))
+        names = sorted(self.files.tree(self.data))
         return not names or is_of_job(os.path.join(self.data, names[0]), self.job)
 
-    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         temporary = self.path("tmp", uuid.uuid4().hex)
         text = json.dumps(content, indent=1).encode()
-        self.files.write(self.path(*name.split("/")), text, temporary)
+        self.files.write(self.path(name), text, temporary)
 
-    def write_part(self, number: int, tables: Iterable[Any], schema: Any) -> PartRecord:
-        """Write one part, then its record; any number of attempts end in one file.
+    def write_part(self, number: int, tables: Iterable[Any]) -> PartRecord:
+        """Write one part, then its record; any number of attempts end in the same.
 
         Parameters
         ----------
@@ -112,114 +123,159 @@ class StagedJob:
             Of the part.
         tables : iterable of pyarrow Table
             Its rows; one table is in memory at a time.
-        schema : pyarrow Schema
-            Of each table.
 
         Returns
         -------
         record : PartRecord
             What was written.
-        """
-        name = part_name(number)
-        temporary = self.path("tmp", f"{name}-{uuid.uuid4().hex}")
-        try:
-            with self.files.create(temporary) as file:
-                n_rows = self._write_tables(file, number, tables, schema)
-                self.files.sync(file)
-                n_bytes = file.tell()
-            self.files.replace(temporary, os.path.join(self.data, name))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self.files.remove(temporary)
-            raise
-        record = PartRecord(number, n_rows, n_bytes)
-        self._write_json(f"records/{name}.json", asdict(record))
-        return record
 
-    def _write_tables(
-        self, file: Any, number: int, tables: Iterable[Any], schema: Any
-    ) -> int:
-        marks = {"dfml.job": self.job, "dfml.part": str(number)}
-        n_rows = 0
-        # Arrow would close the file, which still has to be synced.
+        Raises
+        ------
+        TargetError
+            If the target cannot hold a value.
+        DiskFullError
+            If there is no room left.
+        """
+        folder = self.path("tmp")
         with (
-            pa.PythonFile(_Unclosed(file), "w") as sink,
-            pq.ParquetWriter(
-                sink,
-                schema.with_metadata(marks),
-                compression=_COMPRESSION,
-                use_dictionary=_dictionary_columns(schema),
-                write_page_checksum=True,
-            ) as writer,
+            self.room(),
+            PartWriter(self.layout, number, self.job, folder, self.files) as writer,
         ):
             for table in tables:
-                writer.write_table(table)
-                n_rows += table.num_rows
-        return n_rows
+                writer.write(table)
+            written = writer.finish(self.data)
+            n_rows = sum(file.n_rows for file in written)
+            record = PartRecord(number, n_rows, tuple(written))
+            self._write_json(f"records/part-{number:05d}.json", asdict(record))
+        return record
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """Turn the error of a full disk into one that says what to do."""
+        try:
+            yield
+        except OSError as err:
+            if err.errno not in _FULL or isinstance(err, DiskFullError):
+                raise
+            free = shutil.disk_usage(os.path.dirname(self.folder)).free
+            full = DiskFullError.expecting(
+                self.layout.where,
+                f"room for the new table in {self.folder!r}",
+                f"{err.strerror!r}, with {free:,} bytes free",
+                "free some space and call again: the target is what it was, and "
+                "finished parts are kept",
+            )
+            full.errno = err.errno
+            raise full from err
 
     def records(self) -> dict[int, PartRecord]:
-        """Find the parts that are complete: with a record and a file that fit."""
-        sizes = self.files.sizes(self.data)
+        """Find the parts that are complete: with a record and files that fit."""
+        sizes = {name: size for name, (_, size) in self._located().items()}
         found = {}
         for name in self.files.sizes(self.path("records")):
-            content = read_json(self.files, self.path("records", name))
-            record = None if content is None else PartRecord(**content)
-            if record is not None and sizes.get(record.file) == record.n_bytes:
+            record = _read_record(self.files, self.path("records", name))
+            if record is not None and all(
+                sizes.get(file.path) == file.n_bytes for file in record.files
+            ):
                 found[record.number] = record
         return found
 
-    def check_complete(self, records: Iterable[PartRecord]) -> dict[str, int]:
+    def _located(self) -> dict[str, tuple[str, int]]:
+        """Find all files, here or where ``publish`` has moved them, and their sizes."""
+        sizes = {self.data: self.files.tree(self.data)}
+        published = _published(self.files, self.folder)
+        if published["files"] and self.files.exists(published["folder"]):
+            there = self.files.sizes(published["folder"])
+            names = there.keys() & set(published["files"])
+            sizes[published["folder"]] = {name: there[name] for name in names}
+        return {
+            name: (os.path.join(folder, name), size)
+            for folder, found in sizes.items()
+            for name, size in found.items()
+        }
+
+    def check_complete(self, records: Iterable[PartRecord]) -> list[WrittenFile]:
         """Compare the files with the records, and bring their names to the disk.
 
         Returns
         -------
-        sizes : dict
-            Bytes by file name.
+        written : list of WrittenFile
+            All files of the table by name, at least one: a table that has no rows has
+            one file of none.
 
         Raises
         ------
         SourceError
-            If a file is not there, as where workers write to disks of their own.
+            If a file is not there, as where workers write to disks of their own, or
+            does not hold what was written.
         """
-        expected = {record.file: record.n_bytes for record in records}
-        found = self.files.sizes(self.data)
-        if found != expected:
-            wrong = sorted(name for name, _ in found.items() ^ expected.items())
+        written = [file for record in records for file in record.files]
+        found = self._located()
+        expected = {file.path: file.n_bytes for file in written}
+        wrong = {name: size for name, (_, size) in found.items()}.items() ^ (
+            expected.items()
+        )
+        if wrong:
             raise SourceError.expecting(
-                "predict_table",
+                self.layout.where,
                 f"the files of all parts in {self.data!r}",
-                f"others or none for {wrong[:5]}",
+                f"others or none for {sorted({name for name, _ in wrong})[:5]}",
                 "use a target on a disk that every worker shares",
             )
-        self.files.sync_folder(self.data)
-        return expected
+        with ThreadPoolExecutor(8, "dfml-footer") as pool:
+            list(pool.map(lambda f: self._check_footer(f, found[f.path][0]), written))
+        if not written:
+            written = [self._write_empty()]
+        for folder in {os.path.dirname(file.path) for file in written} | {""}:
+            if self.files.exists(self.path("data", folder)):
+                self.files.sync_folder(self.path("data", folder))
+        return sorted(written, key=lambda file: file.path)
+
+    def _check_footer(self, file: WrittenFile, path: str) -> None:
+        footer = pq.read_metadata(path)
+        marks = footer.metadata or {}
+        names = footer.schema.to_arrow_schema().names
+        if (
+            footer.num_rows != file.n_rows
+            or names != self.layout.file_schema.names
+            or marks.get(b"dfml.job") != self.job.encode()
+        ):
+            raise SourceError.expecting(
+                self.layout.where,
+                f"{file.n_rows} rows of this job in {path!r}",
+                f"{footer.num_rows} rows with the columns {names}",
+                "pass resume=False",
+            )
+
+    def _write_empty(self) -> WrittenFile:
+        """Write a file without rows that has all columns of a partitioned table."""
+        layout = Layout(self.layout.where, self.layout.schema)
+        with PartWriter(layout, 0, self.job, self.path("tmp"), self.files) as writer:
+            return writer.finish(self.data)[0]
 
     def write_report(self, stored: dict[str, Any]) -> None:
         """Write the report that becomes the target's when the job is committed."""
         self._write_json("report.json", stored)
         self.files.sync_folder(self.folder)
 
+    def publish(self, folder: str, names: Sequence[str]) -> None:
+        """Move files to a folder where nobody looks for them before the commit.
 
-def _dictionary_columns(schema: Any) -> list[str] | bool:
-    """Leave floats out: a dictionary of them takes 3 times as long and is dropped."""
-    if any(pa.types.is_nested(each.type) for each in schema):
-        return True  # the columns inside would have to be named
-    return [each.name for each in schema if not pa.types.is_floating(each.type)]
-
-
-class _Unclosed:
-    """A file that stays open when its user closes it."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.closed = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def close(self) -> None:
-        self._file.flush()
-        self.closed = True
+        Parameters
+        ----------
+        folder : str
+            It is made.
+        names : sequence of str
+            Of files in ``data``. Those that were moved before are left.
+        """
+        self._write_json("published.json", {"folder": folder, "files": list(names)})
+        self.files.sync_folder(self.folder)
+        self.files.make_folder(folder)
+        for name in names:
+            staged = self.path("data", name)
+            if self.files.exists(staged):
+                self.files.replace(staged, os.path.join(folder, name))
+        self.files.sync_folder(folder)
 
 
 def is_of_job(path: str, job: str) -> bool:
@@ -240,3 +296,29 @@ def read_json(files: FileSystem, path: str) -> dict[str, Any] | None:
     except ValueError:  # torn
         return None
     return content if isinstance(content, dict) else None
+
+
+def attempt_of(files: FileSystem, folder: str) -> str | None:
+    """Tell which attempt a staging folder is of; None if none was begun."""
+    plan = read_json(files, os.path.join(folder, "plan.json"))
+    return None if plan is None else plan.get("attempt")
+
+
+def retract(files: FileSystem, folder: str) -> None:
+    """Remove what ``publish`` has moved from a staging folder, where no commit did."""
+    published = _published(files, folder)
+    for name in published["files"]:
+        files.remove(os.path.join(published["folder"], name))
+
+
+def _published(files: FileSystem, folder: str) -> dict[str, Any]:
+    plain = read_json(files, os.path.join(folder, "published.json"))
+    return plain or {"folder": folder, "files": []}
+
+
+def _read_record(files: FileSystem, path: str) -> PartRecord | None:
+    plain = read_json(files, path)
+    if plain is None:
+        return None
+    written = tuple(WrittenFile.from_dict(file) for file in plain["files"])
+    return PartRecord(plain["number"], plain["n_rows"], written)

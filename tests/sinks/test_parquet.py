@@ -47,21 +47,25 @@ class StoppedBetween(TwoRenames):
 
 
 def write_table(place, job, values, mode="error", resume=True):
-    with place.locked():
+    place.mode = mode
+    with place.locked(job):
         place.recover()
-        place.check_free(mode)
-        staged = place.stage(job, {}, resume=resume)
+        place.check_free()
+        staged = place.stage(job, {}, SCHEMA, resume=resume)
         done = staged.records()
         for number, value in enumerate(values):
             if number not in done:
                 rows = pa.table({"x": [value]}, schema=SCHEMA)
-                done[number] = staged.write_part(number, [rows], SCHEMA)
-        files = staged.check_complete(done.values())
-        place.commit(staged, {"job": job, "files": files})
+                done[number] = staged.write_part(number, [rows])
+        place.commit(staged, staged.check_complete(done.values()), {"job": job})
 
 
 def values_in(path):
     return pq.read_table(path)["x"].to_pylist()
+
+
+def place_of(staged, record):
+    return os.path.join(staged.data, record.files[0].path)
 
 
 def target_at(folder, files=None):
@@ -118,7 +122,7 @@ def test_old_table_comes_back_if_two_renames_are_cut(tmp_path, next_job):
     with pytest.raises(OSError, match="stopped"):
         write_table(place, "b", [3], mode="overwrite")
     place = target_at(tmp_path, TwoRenames())
-    with place.locked():
+    with place.locked("b"):
         place.recover()
 
     assert values_in(place.path) == [1, 2]
@@ -176,10 +180,10 @@ def test_target_that_was_changed_is_not_the_jobs(tmp_path):
 
 def test_lost_files_are_noticed_before_the_commit(tmp_path):
     place = target_at(tmp_path)
-    staged = place.stage("a", {}, resume=True)
+    staged = place.stage("a", {}, SCHEMA, resume=True)
     rows = pa.table({"x": [1]}, schema=SCHEMA)
-    record = staged.write_part(0, [rows], SCHEMA)
-    os.remove(os.path.join(staged.data, record.file))
+    record = staged.write_part(0, [rows])
+    os.remove(place_of(staged, record))
 
     with pytest.raises(SourceError, match="every worker shares"):
         staged.check_complete([record])
@@ -187,11 +191,11 @@ def test_lost_files_are_noticed_before_the_commit(tmp_path):
 
 @pytest.mark.parametrize("damage", ["record", "file", "no record"])
 def test_unfinished_parts_are_not_taken_for_finished(tmp_path, damage):
-    staged = target_at(tmp_path).stage("a", {}, resume=True)
+    staged = target_at(tmp_path).stage("a", {}, SCHEMA, resume=True)
     rows = pa.table({"x": [1]}, schema=SCHEMA)
     for number in range(2):
-        staged.write_part(number, [rows], SCHEMA)
-    record = staged.path("records", "part-00001.parquet.json")
+        staged.write_part(number, [rows])
+    record = staged.path("records", "part-00001.json")
     data = os.path.join(staged.data, "part-00001.parquet")
     if damage == "no record":
         os.remove(record)
@@ -206,10 +210,10 @@ def test_second_call_is_refused_at_once(tmp_path):
         "import sys; from dfml.sinks._parquet import ParquetTarget;"
         "from dfml.sinks._files import FileSystem;"
         "place = ParquetTarget('write', sys.argv[1], FileSystem());"
-        "lock = place.locked(); lock.__enter__()"
+        "lock = place.locked('b'); lock.__enter__()"
     )
     place = target_at(tmp_path)
-    with place.locked():
+    with place.locked("a"):
         done = subprocess.run(
             [sys.executable, "-c", program, place.path],
             capture_output=True,
@@ -218,7 +222,7 @@ def test_second_call_is_refused_at_once(tmp_path):
         )
 
     assert "TargetExistsError: write expects to be the only one" in done.stderr
-    with place.locked():  # free again
+    with place.locked("a"):  # free again
         pass
 
 
@@ -226,11 +230,11 @@ def test_columns_of_floats_and_nested_ones_are_written(tmp_path):
     table = pa.table({"f": [0.5], "l": [["a", "a"]], "s": ["t"]})
     for number, names in enumerate((["f", "s"], ["f", "l", "s"])):
         place = ParquetTarget("write", tmp_path / str(number), FileSystem())
-        staged = place.stage("a", {}, resume=True)
         rows = table.select(names)
-        record = staged.write_part(0, [rows], rows.schema)
+        staged = place.stage("a", {}, rows.schema, resume=True)
+        record = staged.write_part(0, [rows])
 
-        assert pq.read_table(os.path.join(staged.data, record.file)).equals(rows)
+        assert pq.read_table(place_of(staged, record)).equals(rows)
 
 
 X = pd.DataFrame(np.random.default_rng(0).random((60, 3)), columns=list("abc"))
