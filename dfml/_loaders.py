@@ -187,11 +187,17 @@ class ClusterLoader:
             cloudpickle.loads, cloudpickle.dumps(task), pure=False
         )
 
-    def submit(self, graph: Graph, key: Any, turn: Turn) -> Any:
+    def submit(
+        self,
+        graph: Graph,
+        key: Any,
+        turn: Turn,
+        after: Any = None,
+        worker: str | None = None,
+    ) -> Any:
         """Start a load; its future may be given to further tasks."""
-        futures = {k: v for k, v in graph.items() if isinstance(v, type(self._task))}
+        futures = self.futures_in(graph)
         rest = {k: v for k, v in graph.items() if k not in futures}
-        # A fresh key: a second run must not find the futures of the first.
         return self.client.submit(
             _load_with,
             # Pickled: dask would take the tasks inside for its own.
@@ -201,8 +207,17 @@ class ClusterLoader:
             self._task,
             turn.number,
             turn.epoch,
+            after,
+            # A fresh key: a second run must not find the futures of the first.
             key=f"dfml-load-{turn.number}-{uuid.uuid4().hex}",
+            workers=worker,
+            allow_other_workers=worker is not None,  # it may be lost
         )
+
+    def futures_in(self, graph: Graph) -> Graph:
+        """Find the tasks of a graph whose results are on workers already."""
+        future = type(self._task)
+        return {key: task for key, task in graph.items() if isinstance(task, future)}
 
     def shared(self, graph: Graph, keys: list[Any]) -> Graph:
         """Compute shared tasks on the cluster, and leave them there."""
@@ -223,6 +238,7 @@ def _load_with(
     task: Task,
     number: int,
     epoch: int,
+    _: Any,
 ) -> Loaded:
     graph, key = cloudpickle.loads(pickled)
     boxed = {k: (_Boxed(value),) for k, value in zip(keys, values, strict=True)}

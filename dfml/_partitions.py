@@ -179,16 +179,15 @@ class Loads:
         self._loader = loader
 
     @property
-    def client(self) -> Any:
-        """The client of the cluster that loads, None if there is none."""
-        loader = self._loader
-        return loader.client if isinstance(loader, ClusterLoader) else None
+    def cluster(self) -> ClusterLoader | None:
+        """The loader on a cluster, None if the loads are somewhere else."""
+        return self._loader if isinstance(self._loader, ClusterLoader) else None
 
-    def submit(self, turn: Turn) -> Any:
-        """Start to load one partition."""
-        number = turn.number
-        graph = self._partitions.private(number)
-        return self._loader.submit(graph, self._partitions.key(number), turn)
+    def submit(self, turn: Turn, **placement: Any) -> Any:
+        """Start to load one partition; ``placement`` is for :class:`ClusterLoader`."""
+        graph = self._partitions.private(turn.number)
+        key = self._partitions.key(turn.number)
+        return self._loader.submit(graph, key, turn, **placement)
 
 
 def _union(needed: list[set[Any]]) -> list[Any]:

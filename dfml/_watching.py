@@ -16,8 +16,8 @@ from dfml.exceptions import EmptyTableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dfml._sequence import Sequence as Steps
     from dfml._training import Plan, Step, Training
-    from dfml._training import Sequence as Steps
 
 _log = logging.getLogger("dfml")
 

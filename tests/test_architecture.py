@@ -33,6 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_scoring",),
     ("_labels",),
     ("_training",),
+    ("_remote",),
+    ("_sequence",),
     ("_watching",),
     ("_checkpoints",),
     ("_merging",),

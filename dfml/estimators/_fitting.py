@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from dfml._partitions import Turn
     from dfml._training import Plan
 
-__all__ = ["Fitting", "InMemorySteps", "Validate", "own_score"]
+__all__ = ["Fitting", "InMemorySteps", "Validate", "has_callbacks", "own_score"]
+
+
+def has_callbacks(owner: Any) -> bool:
+    """Tell whether an estimator, or one around it, has callbacks of scikit-learn."""
+    own = getattr(owner, "_skl_callbacks", None)
+    return bool(own) or hasattr(owner, "_parent_callback_ctx")
 
 
 def own_score(model: Any, X: Any, y: Any) -> float:
@@ -203,10 +209,8 @@ class Fitting:
             watchers.append(self.stopping)
         callbacks = None
         owner = self._owner
-        if getattr(owner, "_skl_callbacks", None) or hasattr(
-            owner, "_parent_callback_ctx"
-        ):
-            callbacks = Callbacks(self._owner, self._plan, steps)
+        if has_callbacks(owner):
+            callbacks = Callbacks(owner, self._plan, steps)
             watchers.append(callbacks)
         if self._job is not None:
             watchers.append(

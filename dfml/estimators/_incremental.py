@@ -25,10 +25,16 @@ from dfml._labels import find_classes
 from dfml._merging import MergedSteps, is_additive
 from dfml._partitions import Partitions
 from dfml._scoring import resolve_scorer
-from dfml._training import Plan, Sequence, Training, takes
+from dfml._sequence import Sequence
+from dfml._training import Plan, Training, takes
 from dfml.estimators._base import MetaEstimator, answers
 from dfml.estimators._checks import check_partial_fit, check_takes_text
-from dfml.estimators._fitting import Fitting, InMemorySteps, Validate
+from dfml.estimators._fitting import (
+    Fitting,
+    InMemorySteps,
+    Validate,
+    has_callbacks,
+)
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -344,7 +350,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         fitting: Fitting,
     ) -> Sequence | MergedSteps:
         """Run in parallel what adds up, in a sequence all else."""
-        watched = bool(getattr(self, "_skl_callbacks", None))
+        watched = has_callbacks(self)
         in_order = self.checkpoint is not None or fitting.is_prequential or watched
         if self.merge and is_additive(training.model) and not in_order:
             blank = replace(
@@ -356,7 +362,9 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
                 first_rows=None,
             )
             return MergedSteps(training, blank, partitions, plan, packer)
-        return Sequence(training, partitions, plan, packer, self.look_ahead)
+        return Sequence(
+            training, partitions, plan, packer, self.look_ahead, watched=watched
+        )
 
     def _job(
         self,
