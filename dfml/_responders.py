@@ -20,6 +20,7 @@ from sklearn.base import is_regressor
 from dfml._arrays import conform, label_result, pack_features
 from dfml._responses import RESPONSES
 from dfml._schema import Contract, OutputSchema, array_dtype
+from dfml._threads import limit_threads, threads_per_task
 from dfml.exceptions import ColumnMismatchError, UnknownOutputError
 
 if TYPE_CHECKING:
@@ -36,10 +37,15 @@ def call(
     """Call a response method inside a task, as the caller would have called it.
 
     scikit-learn keeps its configuration per thread, so the caller's is entered
-    anew. Partitions are the parallelism: ``n_jobs`` inside them is switched off.
+    anew. Partitions are the parallelism: ``n_jobs`` inside them is switched off, and
+    BLAS and OpenMP share the cores.
     """
     config = {**config, "transform_output": "default"}
-    with config_context(**config), parallel_config(backend="sequential"):
+    with (
+        config_context(**config),
+        parallel_config(backend="sequential"),
+        limit_threads(threads_per_task()),
+    ):
         result = getattr(estimator, name)(X, **params)
     return result.to_pandas() if hasattr(result, "to_pandas") else result
 

@@ -16,6 +16,7 @@ from sklearn import config_context, get_config
 
 from dfml._labels import check_labels
 from dfml._partitions import Turn
+from dfml._threads import limit_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,9 +141,13 @@ class Training:
     config: dict[str, Any] = field(default_factory=get_config)
 
     def step(self, turn: Turn, loaded: Loaded) -> None:
-        """Train on one block; the partition is in the note of any error."""
+        """Train on one block; the partition is in the note of any error.
+
+        With one thread of BLAS and OpenMP: more of them give other last bits
+        (IncrementalPCA, MiniBatchNMF), and workers of a cluster have one.
+        """
         try:
-            with config_context(**self.config):
+            with config_context(**self.config), limit_threads(1):
                 self._step(turn, loaded)
         except Exception as err:
             err.add_note(f"dfml: in partition {turn.number}, epoch {turn.epoch}.")

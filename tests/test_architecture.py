@@ -21,6 +21,7 @@ PACKAGE = ROOT / "dfml"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("exceptions",),
     ("_optional",),
+    ("_threads",),
     ("_digest",),
     ("_schema", "_arrays"),
     ("sources",),
