@@ -12,7 +12,7 @@ from dfml import datasets, exceptions, iid
 from dfml.accessor import MLAccessor as _MLAccessor  # noqa: F401 - registers ddf.ml
 from dfml.estimators import IID, Incremental, ParallelPostFit
 from dfml.models import inspect_model, load_model, save_model
-from dfml.sources import read_sql
+from dfml.sources import read_delta, read_iceberg, read_sql
 from dfml.sql_functions import predict_sql, register, registered, unregister
 from dfml.table import predict_table
 
@@ -30,6 +30,8 @@ __all__ = [
     "load_model",
     "predict_sql",
     "predict_table",
+    "read_delta",
+    "read_iceberg",
     "read_sql",
     "register",
     "registered",

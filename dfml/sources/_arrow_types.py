@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
-__all__ = ["merge_types"]
+__all__ = ["fits", "merge_types"]
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
@@ -50,6 +50,53 @@ def merge_types(left: Any, right: Any) -> Any:
         if merged is not None:
             return merged
     return None
+
+
+def fits(stored: Any, wanted: Any) -> bool:
+    """Tell if a cast gives every value of a type as it is, or is an error.
+
+    Parameters
+    ----------
+    stored, wanted : pyarrow DataType
+        Of a column in a file, and in the table that the file belongs to. Timestamps
+        without a zone are instants where the table wants those.
+
+    Returns
+    -------
+    fits : bool
+        Whether to cast. Structures may lack fields, which become null.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> fits(pa.int32(), pa.int64()), fits(pa.int64(), pa.int32())
+    (True, False)
+    """
+    if types.is_dictionary(stored):
+        return fits(stored.value_type, wanted)
+    if types.is_timestamp(stored) and types.is_timestamp(wanted):
+        return stored.tz is None or wanted.tz is not None
+    if types.is_nested(stored) and types.is_nested(wanted):
+        return _nested_fits(stored, wanted)
+    if any(same(stored) and same(wanted) for same in (_is_text, _is_binary)):
+        return True
+    return bool(merge_types(stored, wanted) == wanted)
+
+
+def _nested_fits(stored: Any, wanted: Any) -> bool:
+    if types.is_struct(stored) and types.is_struct(wanted):
+        known = {each.name: each.type for each in wanted}
+        return all(
+            each.name in known and fits(each.type, known[each.name]) for each in stored
+        )
+    if types.is_map(stored) and types.is_map(wanted):
+        return fits(stored.key_type, wanted.key_type) and fits(
+            stored.item_type, wanted.item_type
+        )
+    lists = (types.is_list, types.is_large_list)
+    if any(like(stored) for like in lists) and any(like(wanted) for like in lists):
+        return fits(stored.value_type, wanted.value_type)
+    return bool(stored == wanted)
 
 
 def _dictionaries(left: Any, right: Any) -> Any:

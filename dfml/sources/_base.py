@@ -16,8 +16,10 @@ from dfml.exceptions import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["BROKEN", "NoRows", "Part", "SourceTable", "unreadable"]
+__all__ = ["BROKEN", "CHECK_FILE", "NoRows", "Part", "SourceTable", "unreadable"]
 
+#: What to do about a file that belongs to no log.
+CHECK_FILE = "write the file again, or move it out of the source"
 #: What Arrow raises for files that are not what they should be.
 BROKEN = (
     pa.ArrowException,
@@ -83,7 +85,7 @@ class SourceTable(Protocol):
 
     @property
     def keys(self) -> list[str]:
-        """The columns whose value is the same in all rows of a file, as dask's keys."""
+        """The columns that come from ``name=value`` folders: dask's categories."""
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -144,7 +146,7 @@ def unreadable(
     where: str,
     what: str,
     err: BaseException,
-    hint: str = "write the file again, or move it out of the source",
+    hint: str = CHECK_FILE,
 ) -> SourceError:
     """Make the error for files that cannot be read; to be raised from `err`."""
     return SourceError.expecting(

@@ -9,7 +9,7 @@ import glob
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from dfml.exceptions import SourceError
 
@@ -23,6 +23,7 @@ __all__ = [
     "fixed_folder",
     "is_inside",
     "list_files",
+    "local_path",
 ]
 
 EXTENSIONS = (".parquet", ".parq", ".pq")
@@ -109,6 +110,15 @@ def fixed_folder(pattern: str) -> str:
 def is_inside(path: str, folder: str) -> bool:
     """Tell if a path is a folder or somewhere below it; both are absolute."""
     return os.path.commonpath([folder, path]) == folder
+
+
+def local_path(place: str) -> str | None:
+    """Turn an address into an absolute path, None if it is on another storage."""
+    if place.startswith("file:"):
+        return os.path.abspath(unquote(urlsplit(place).path))
+    if "://" in place:
+        return None
+    return os.path.abspath(os.path.expanduser(place))
 
 
 def _describe_file(path: str) -> SourceFile:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
+from dfml.exceptions import InputTypeError, SourceError
+from dfml.sources._delta import DeltaSnapshot
+from dfml.sources._iceberg import IcebergSnapshot
 from dfml.sources._parquet import ParquetTable
 
 if TYPE_CHECKING:
@@ -13,18 +19,80 @@ __all__ = ["open_table"]
 
 
 def open_table(where: str, source: Any) -> SourceTable:
-    """Open a source for reading part by part; no row is read.
+    """Open a source for reading part by part; a DuckDB relation runs now.
 
     Parameters
     ----------
     where : str
         The call, for messages.
-    source : path
-        A Parquet file, a glob or a folder.
+    source : path, deltalake.DeltaTable, pyiceberg.table.Table or DuckDBPyRelation
+        A path is a Parquet file, a glob or a folder with Parquet files, the folder of
+        a Delta table, or the metadata file of an Iceberg table.
 
     Returns
     -------
     table : SourceTable
         As it is now.
+
+    Raises
+    ------
+    InputTypeError
+        If it is none of these.
+    SourceError
+        If it cannot be read, or rows of it would be wrong.
     """
-    return ParquetTable.open(where, source)
+    if isinstance(source, str | os.PathLike):
+        return _open_path(where, os.fspath(source))
+    if _is_a(source, "deltalake", "DeltaTable"):
+        return DeltaSnapshot.open(where, source)
+    if _is_a(source, "pyiceberg.table", "Table"):
+        return IcebergSnapshot.open(where, source)
+    raise InputTypeError.expecting(
+        where,
+        "a path, a Delta table, an Iceberg table or a DuckDB relation as source",
+        type(source).__name__,
+        "write a frame to Parquet first, or use its own response methods",
+    )
+
+
+def _is_a(source: Any, module: str, name: str) -> bool:
+    """Tell if it is of a class whose module is imported only if it may be one."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(source, getattr(loaded, name))
+
+
+def _open_path(where: str, path: str) -> SourceTable:
+    full = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(os.path.join(full, "_delta_log")):
+        return DeltaSnapshot.open(where, path)
+    if path.endswith(".metadata.json"):
+        return IcebergSnapshot.open(where, path)
+    table = ParquetTable.open(where, path)
+    _check_plain(where, {os.path.dirname(file.path) for file in table.files})
+    return table
+
+
+def _check_plain(where: str, folders: set[str]) -> None:
+    """Refuse files of a Delta or Iceberg table: some of their rows are deleted."""
+    seen: set[str] = set()
+    for folder in folders:
+        while folder not in seen:
+            seen.add(folder)
+            kind, hint = _kind_of(folder)
+            if kind:
+                raise SourceError.expecting(
+                    where,
+                    "Parquet files that are a table by themselves",
+                    f"files of the {kind} table {folder!r}, whose log says which of "
+                    "them are rows",
+                    hint,
+                )
+            folder = os.path.dirname(folder)
+
+
+def _kind_of(folder: str) -> tuple[str, str]:
+    if os.path.isdir(os.path.join(folder, "_delta_log")):
+        return "Delta", "pass the folder of the table"
+    if glob.glob(os.path.join(glob.escape(folder), "metadata", "*.metadata.json")):
+        return "Iceberg", "pass the table of a catalog, or its newest *.metadata.json"
+    return "", ""

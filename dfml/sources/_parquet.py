@@ -8,7 +8,6 @@ DataFrame of Parquet files uses dask's own reader.
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from dfml.sources._files import (
 from dfml.sources._row_groups import (
     RowGroups,
     cut_row_groups,
-    read_footer,
+    read_footers,
     to_schema,
 )
 
@@ -127,11 +126,9 @@ class ParquetTable:
         """
         table = cls(where, os.fspath(source), list_files(where, source))
         check_keys(where, table.files)
-        with ThreadPoolExecutor(8, "dfml-footer") as pool:
-            footers = pool.map(lambda file: read_footer(where, file), table.files)
-            for file, (schema, metadata) in zip(table.files, footers, strict=True):
-                table._add_columns(file, schema)
-                table._add_parts(file, schema, metadata)
+        for file, schema, metadata in read_footers(where, table.files):
+            table._add_columns(file, schema)
+            table._add_parts(file, schema, metadata)
         table._add_key_columns()
         return table
 

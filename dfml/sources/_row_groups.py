@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfml.sources._base import BROKEN, unreadable
+from dfml.sources._base import BROKEN, CHECK_FILE, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from dfml.sources._files import SourceFile
 
-__all__ = ["RowGroups", "cut_row_groups", "read_footer", "to_schema"]
+__all__ = [
+    "RowGroups",
+    "columns_without_nulls",
+    "cut_row_groups",
+    "read_footers",
+    "to_schema",
+]
 
 #: Estimated bytes in memory of a part; a single row group may be larger.
 PART_BYTES = 96 * 2**20
@@ -52,8 +59,16 @@ class RowGroups:
             return f"row group {self.first} of {self.file.path!r}"
         return f"row groups {self.first} to {self.stop - 1} of {self.file.path!r}"
 
-    def read(self, names: Sequence[str]) -> Iterator[Any]:
+    def read(self, names: Collection[str], int96: str | None = None) -> Iterator[Any]:
         """Read those of the columns that the file has, in batches of bounded size.
+
+        Parameters
+        ----------
+        names : collection of str
+            Columns; those that the file does not have are passed over.
+        int96 : str, optional
+            Unit of the timestamps that old writers keep in 96 bits, ``"ns"`` by
+            default, which ends in 2262.
 
         Yields
         ------
@@ -75,6 +90,7 @@ class RowGroups:
             page_checksum_verification=True,
             pre_buffer=False,
             buffer_size=_BUFFER_BYTES,
+            coerce_int96_timestamp_unit=int96,
         ) as opened:
             stored = opened.schema_arrow.names
             for batch in opened.iter_batches(
@@ -88,20 +104,27 @@ class RowGroups:
             raise OSError(f"{n_rows} rows where the footer says {self.n_rows}")
 
 
-def read_footer(where: str, file: SourceFile) -> tuple[Any, Any]:
-    """Read the Arrow schema and the metadata of a file.
+def read_footers(
+    where: str, files: Sequence[SourceFile], hint: str = CHECK_FILE
+) -> Iterator[tuple[SourceFile, Any, Any]]:
+    """Read the Arrow schema and the metadata of each file, several at a time.
 
     Raises
     ------
     SourceError
         Naming the file.
     """
-    try:
-        with pq.ParquetFile(file.path) as opened:
-            return opened.schema_arrow, opened.metadata
-    except BROKEN as err:
-        what = f"{file.path!r} ({file.size} bytes)"
-        raise unreadable(where, what, err) from err
+
+    def read(file: SourceFile) -> tuple[SourceFile, Any, Any]:
+        try:
+            with pq.ParquetFile(file.path) as opened:
+                return file, opened.schema_arrow, opened.metadata
+        except BROKEN as err:
+            what = f"{file.path!r} ({file.size} bytes)"
+            raise unreadable(where, what, err, hint) from err
+
+    with ThreadPoolExecutor(8, "dfml-footer") as pool:
+        yield from pool.map(read, files)
 
 
 def cut_row_groups(file: SourceFile, schema: Any, metadata: Any) -> Iterator[RowGroups]:
@@ -117,6 +140,25 @@ def cut_row_groups(file: SourceFile, schema: Any, metadata: Any) -> Iterator[Row
         rows, size = rows + group.num_rows, size + estimate
     if rows:
         yield RowGroups(file, start, metadata.num_row_groups, rows, size)
+
+
+def columns_without_nulls(metadata: Any, names: Collection[str]) -> set[str]:
+    """Choose the columns of a file whose statistics say that there is no null."""
+    at = {metadata.schema.column(j).path: j for j in range(metadata.num_columns)}
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    return {
+        name
+        for name in names
+        if not groups
+        or (name in at and not any(_may_be_null(g.column(at[name])) for g in groups))
+    }
+
+
+def _may_be_null(chunk: Any) -> bool:
+    statistics = chunk.statistics
+    if statistics is None or not statistics.has_null_count:
+        return True
+    return bool(statistics.null_count)
 
 
 def _byte_width(type_: Any) -> int:
