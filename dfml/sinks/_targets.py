@@ -6,16 +6,22 @@ Whoever runs a job knows this protocol and nothing of how a table is committed.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dfml.exceptions import TargetError
+from dfml.exceptions import InputTypeError, TargetError
+from dfml.sinks._delta import DeltaLog
+from dfml.sinks._duckdb import DuckDBTarget
 from dfml.sinks._files import FileSystem
+from dfml.sinks._iceberg import IcebergLog
+from dfml.sinks._lake import LakeTarget
 from dfml.sinks._parquet import ParquetTarget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from dfml.sinks._lake import TableLog
     from dfml.sinks._staging import StagedJob
     from dfml.sinks._writing import WrittenFile
 
@@ -104,14 +110,91 @@ def open_target(
 
     Raises
     ------
+    InputTypeError
+        If the target is nothing that can be written to.
     TargetError
         If the other arguments do not go with it.
     """
     files = files or FileSystem()
-    if format not in (None, "parquet") or table is not None:
+    kind = _kind_of(where, target, format)
+    takes_name = kind in ("catalog", "duckdb")
+    if takes_name != (table is not None):
         raise TargetError.expecting(
-            where, "a folder of Parquet files", repr(format or table), "leave it out"
+            where,
+            "table= for a target that holds many tables, and for no other",
+            f"table={table!r} for {_describe(target)}",
+            "pass the name of the table" if takes_name else "leave table= out",
         )
-    return ParquetTarget(
-        where, target, files, mode=mode, partition_by=tuple(partition_by or ())
+    if kind == "parquet":
+        folder = _local_folder(where, target)
+        names = partition_by or ()
+        return ParquetTarget(where, folder, files, mode=mode, partition_by=names)
+    if kind == "duckdb":
+        if partition_by:
+            raise TargetError.expecting(
+                where,
+                "no partition_by for a DuckDB table, which has no partitions",
+                repr(list(partition_by)),
+                "leave partition_by= out",
+            )
+        return DuckDBTarget(where, target, str(table), files, mode=mode)
+    log = _log_of(where, kind, target, table)
+    return LakeTarget(where, log, files, mode=mode, partition_by=partition_by)
+
+
+def _log_of(where: str, kind: str, target: Any, table: str | None) -> TableLog:
+    if kind == "delta":
+        return DeltaLog(where, _local_folder(where, target))
+    if kind == "delta table":
+        return DeltaLog.of(where, target)
+    if kind == "catalog":
+        return IcebergLog(where, target, tuple(str(table).split(".")))
+    return IcebergLog(where, target.catalog, target.name())
+
+
+# Class names of other libraries, whatever module of them they are in.
+_KINDS = {
+    ("deltalake", "DeltaTable"): ("delta table", "delta"),
+    ("pyiceberg", "Table"): ("iceberg table", "iceberg"),
+    ("pyiceberg", "Catalog"): ("catalog", "iceberg"),
+    ("_duckdb", "DuckDBPyConnection"): ("duckdb", "duckdb"),
+    ("duckdb", "DuckDBPyConnection"): ("duckdb", "duckdb"),
+}
+
+
+def _kind_of(where: str, target: Any, format: str | None) -> str:
+    """Tell what a target is; the libraries that made it are not loaded for that."""
+    if isinstance(target, (str, os.PathLike)):
+        if format is not None:
+            return format
+        return (
+            "delta" if os.path.isdir(os.path.join(target, "_delta_log")) else "parquet"
+        )
+    for each in type(target).__mro__:
+        found = _KINDS.get((each.__module__.partition(".")[0], each.__name__))
+        if found is not None and format in (None, found[1]):
+            return found[0]
+    raise InputTypeError.expecting(
+        where,
+        "a target that is a path, a deltalake.DeltaTable, a table or catalog of "
+        "pyiceberg, or a DuckDB connection",
+        f"{_describe(target)} with format={format!r}",
+        "pass one of these, with the format that it has",
     )
+
+
+def _describe(target: Any) -> str:
+    is_path = isinstance(target, (str, os.PathLike))
+    return repr(os.fspath(target)) if is_path else f"a {type(target).__name__}"
+
+
+def _local_folder(where: str, target: Any) -> str:
+    path = os.fspath(target)
+    if "://" in path:
+        raise TargetError.expecting(
+            where,
+            "a folder on a file system that all workers share",
+            repr(path),
+            "write to such a folder, and copy the finished table",
+        )
+    return str(path)

@@ -1,0 +1,374 @@
+"""Delta tables on a file system, through ``deltalake``.
+
+Files lie flat in the table's folder: their partition values are in the log, so that no
+value is ever a name. Whoever adds a file has to check it, as ``deltalake`` does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlparse
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dfml._optional import import_optional
+from dfml.exceptions import TargetError
+from dfml.sinks._column_types import delta_type, retype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dfml.sinks._lake import LakeTable
+    from dfml.sinks._writing import Layout, WrittenFile
+
+__all__ = ["DeltaLog"]
+
+# Features of writers that ask nothing of a plain append or overwrite, and those that
+# ask something only where a table uses them, which `_demands` finds out.
+_HARMLESS = {
+    "appendOnly",
+    "changeDataFeed",
+    "checkConstraints",
+    "columnMapping",
+    "deletionVectors",
+    "generatedColumns",
+    "identityColumns",
+    "invariants",
+    "timestampNtz",
+    "v2Checkpoint",
+    "variantType",
+    "vacuumProtocolCheck",
+}
+_MAX_WRITER = 7
+_PROPERTIES = {
+    "delta.enableChangeDataFeed": "a change data feed",
+    "delta.enableRowTracking": "row tracking",
+    "delta.enableInCommitTimestamps": "in-commit timestamps",
+    "delta.enableIcebergCompatV1": "compatibility with Iceberg",
+    "delta.enableIcebergCompatV2": "compatibility with Iceberg",
+}
+_FIELD_KEYS = {
+    "delta.generationExpression": "generated columns",
+    "delta.identity.start": "identity columns",
+    "delta.invariants": "invariants",
+}
+_MAX_STATS_TEXT = 64
+# What `deltalake` leaves as it is when it writes a path to the log.
+_UNQUOTED = "!$&'()+,-./:;=@_~"
+
+
+class DeltaLog:
+    """The log of one Delta table, there already or not.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    path : str
+        The folder of the table.
+    """
+
+    format = "delta"
+    in_files = False
+
+    def __init__(self, where: str, path: str) -> None:
+        self.where = where
+        self.path = os.path.realpath(os.path.expanduser(path))
+        self._library = import_optional("deltalake", extra="delta", needed_by=where)
+
+    @classmethod
+    def of(cls, where: str, table: Any) -> DeltaLog:
+        """Find the log of a ``deltalake.DeltaTable``.
+
+        Raises
+        ------
+        TargetError
+            If it is not on a file system.
+        """
+        url = urlparse(table.table_uri)
+        if url.scheme not in ("", "file"):
+            raise TargetError.expecting(
+                where,
+                "a Delta table on a file system that all workers share",
+                repr(table.table_uri),
+                "write to a folder, and copy the finished table",
+            )
+        return cls(where, unquote(url.path) if url.scheme else table.table_uri)
+
+    def open(self) -> DeltaVersion | None:
+        """Read the newest version; None if there is no table."""
+        if not self._library.DeltaTable.is_deltatable(self.path):
+            return None
+        return DeltaVersion(self.where, self._library.DeltaTable(self.path))
+
+    def root(self) -> str:
+        """Name the folder of the table."""
+        return self.path
+
+    def data(self) -> str:
+        """Name the folder of data files: the same."""
+        return self.path
+
+    def retype(self, schema: Any) -> Any:
+        """Give columns the types that Delta holds them as."""
+        return retype(self.where, "Delta", schema, delta_type)
+
+    def commit(
+        self,
+        table: LakeTable | None,
+        mode: str,
+        layout: Layout,
+        written: Sequence[WrittenFile],
+        noted: dict[str, Any],
+    ) -> bool:
+        """Commit on top of what was read; False if somebody else was faster."""
+        with ThreadPoolExecutor(8, "dfml-footer") as pool:
+            added = list(pool.map(lambda file: self._action(layout, file), written))
+        assert table is None or isinstance(table, DeltaVersion)
+        errors = self._library.exceptions
+        try:
+            if table is None:
+                self._create(layout, added, noted)
+            else:
+                table.write(mode, layout, added, noted)
+        except errors.CommitFailedError:
+            return False
+        except errors.DeltaError:
+            if table is None and self.open() is not None:
+                return False
+            raise
+        return True
+
+    def _create(self, layout: Layout, added: list[Any], noted: dict[str, Any]) -> None:
+        self._library.transaction.create_table_with_add_actions(
+            self.path,
+            self._library.Schema.from_arrow(layout.schema),
+            added,
+            mode="error",
+            partition_by=list(layout.partition_by),
+            commit_properties=_properties(self._library, noted, 1),
+        )
+
+    def _action(self, layout: Layout, file: WrittenFile) -> Any:
+        path = os.path.join(self.path, file.path)
+        stat, footer = os.stat(path), pq.read_metadata(path)
+        if (stat.st_size, footer.num_rows) != (file.n_bytes, file.n_rows):
+            raise TargetError.expecting(
+                self.where,
+                f"{file.n_rows} rows in {file.n_bytes} bytes in {path!r}",
+                f"{footer.num_rows} rows in {stat.st_size} bytes",
+                "call again; nothing was committed",
+            )
+        return self._library.transaction.AddAction(
+            path=file.path,
+            size=file.n_bytes,
+            partition_values=dict(zip(layout.partition_by, file.values, strict=True)),
+            modification_time=stat.st_mtime_ns // 10**6,
+            data_change=True,
+            stats=json.dumps(_statistics(layout.file_schema, footer)),
+        )
+
+
+class DeltaVersion:
+    """One version of a Delta table.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    table : deltalake.DeltaTable
+        Opened at that version.
+    """
+
+    def __init__(self, where: str, table: Any) -> None:
+        self._where, self._table = where, table
+        self._library = import_optional("deltalake", extra="delta", needed_by=where)
+
+    @property
+    def schema(self) -> Any:
+        """The columns, with Arrow's types."""
+        found = pa.schema(self._table.schema().to_arrow())
+        types = [delta_type(each.type) or each.type for each in found]
+        return pa.schema(
+            [each.with_type(type_) for each, type_ in zip(found, types, strict=True)]
+        )
+
+    @property
+    def partition_by(self) -> tuple[str, ...]:
+        """The columns it is partitioned by."""
+        return tuple(self._table.metadata().partition_columns)
+
+    def check_writable(self, mode: str) -> None:
+        """Refuse a table that asks of its writers what is not done here.
+
+        Raises
+        ------
+        TargetError
+            Naming the features.
+        """
+        demands = sorted(set(_demands(self._table, mode)))
+        if demands:
+            raise TargetError.expecting(
+                self._where,
+                "a Delta table that plain files can be added to",
+                f"one with {', '.join(demands)}",
+                "write to a table of its own, and let the owner of this one merge it",
+            )
+
+    def file_names(self) -> set[str]:
+        """List the names of all data files, without their folders."""
+        return {os.path.basename(path) for path in self._active()["path"].to_pylist()}
+
+    def _active(self) -> Any:
+        return pa.table(self._table.get_add_actions(flatten=True))
+
+    def mark_of(self, job: str) -> int | None:
+        """Give the version of the job's transaction, or None."""
+        version: int | None = self._table.transaction_version(_application(job))
+        return version
+
+    def noted_of(self, job: str) -> dict[str, Any]:
+        """Give what the last commit of a job has noted; nothing if it was removed."""
+        commits = self._table.history()
+        return next((each for each in commits if each.get("dfml.job") == job), {})
+
+    def has_attempt(self, attempt: str) -> bool:
+        """Tell whether there was a commit of an attempt."""
+        return any(attempt in name for name in self.file_names()) or any(
+            each.get("dfml.attempt") == attempt for each in self._table.history()
+        )
+
+    def write(
+        self, mode: str, layout: Layout, added: list[Any], noted: dict[str, Any]
+    ) -> None:
+        """Add files, and remove those they take the place of, in one commit."""
+        removed = []
+        if mode == "overwrite_partitions":
+            removed = self._removed({tuple(f.partition_values.values()) for f in added})
+        mark = self.mark_of(noted["dfml.job"]) or 0
+        self._table.create_write_transaction(
+            [*added, *removed],
+            "overwrite" if mode == "overwrite" else "append",
+            self._table.schema(),
+            partition_by=list(layout.partition_by),
+            commit_properties=_properties(self._library, noted, mark + 1),
+        )
+
+    def _removed(self, replaced: set[tuple[str | None, ...]]) -> list[Any]:
+        """Name all files of some partitions as removed."""
+        active = self._active()
+        values = [
+            active[f"partition.{name}"].cast(pa.string()).to_pylist()
+            for name in self.partition_by
+        ]
+        paths, sizes = (active[n].to_pylist() for n in ("path", "size_bytes"))
+        rows = zip(paths, sizes, zip(*values, strict=True), strict=True)
+        chosen = [row for row in rows if row[2] in replaced]
+        self._check_removable([path for path, _, _ in chosen])
+        now = time.time_ns() // 10**6
+        return [
+            self._library.transaction.RemoveAction(
+                unquote(path),
+                True,
+                now,
+                size,
+                dict(zip(self.partition_by, texts, strict=True)),
+            )
+            for path, size, texts in chosen
+        ]
+
+    def _check_removable(self, paths: list[str]) -> None:
+        """Refuse files whose removal `deltalake` would note in a way nobody finds."""
+        deletions = pa.table(self._table.deletion_vectors())["filepath"].to_pylist()
+        partly = {os.path.basename(unquote(path)) for path in deletions}
+        strange = [
+            path
+            for path in paths
+            if quote(unquote(path), safe=_UNQUOTED) != path
+            or os.path.basename(unquote(path)) in partly
+        ]
+        if strange:
+            raise TargetError.expecting(
+                self._where,
+                "partitions of files without deleted rows, and with plain names",
+                f"{strange[:3]}",
+                "compact these partitions before, or overwrite the whole table",
+            )
+
+
+def _demands(table: Any, mode: str) -> Iterator[str]:
+    """List what a table asks of its writers beyond adding files."""
+    protocol = table.protocol()
+    if protocol.min_writer_version > _MAX_WRITER:
+        yield f"writer version {protocol.min_writer_version}"
+    yield from set(protocol.writer_features or ()) - _HARMLESS
+    used = table.metadata().configuration
+    if any(key.startswith("delta.constraints.") for key in used):
+        yield "check constraints"
+    if used.get("delta.columnMapping.mode", "none") != "none":
+        yield "column mapping"
+    if used.get("delta.appendOnly") == "true" and "overwrite" in mode:
+        yield f"rows that stay (delta.appendOnly), which mode={mode!r} does not allow"
+    for key, name in _PROPERTIES.items():
+        if used.get(key) == "true":
+            yield name
+    for field in json.loads(table.schema().to_json())["fields"]:
+        yield from (_FIELD_KEYS[key] for key in field["metadata"] if key in _FIELD_KEYS)
+
+
+def _application(job: str) -> str:
+    return f"dfml:{job}"
+
+
+def _properties(library: Any, noted: dict[str, Any], version: int) -> Any:
+    transaction = library.transaction
+    return transaction.CommitProperties(
+        custom_metadata=noted,
+        max_commit_retries=0,  # the table has to be looked at before another try
+        app_transactions=[
+            transaction.Transaction(_application(noted["dfml.job"]), version)
+        ],
+    )
+
+
+def _statistics(schema: Any, footer: Any) -> dict[str, Any]:
+    """Give counts, and least and greatest values where they are exact, for the log."""
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    # Columns that are nested come as several; they are left out.
+    positions = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    nulls, least, greatest = {}, {}, {}
+    for each in schema:
+        if each.name not in positions or "." in each.name:
+            continue
+        found = [group.column(positions[each.name]).statistics for group in groups]
+        if not found or any(s is None or not s.has_null_count for s in found):
+            continue
+        nulls[each.name] = sum(s.null_count for s in found)
+        ranges = [s for s in found if s.has_min_max]
+        if ranges and _has_exact_range(each.type):
+            low, high = min(s.min for s in ranges), max(s.max for s in ranges)
+            if len(str(high)) <= _MAX_STATS_TEXT and len(str(low)) <= _MAX_STATS_TEXT:
+                least[each.name], greatest[each.name] = _plain(low), _plain(high)
+    return {
+        "numRecords": footer.num_rows,
+        "minValues": least,
+        "maxValues": greatest,
+        "nullCount": nulls,
+    }
+
+
+def _has_exact_range(type_: Any) -> bool:
+    return bool(
+        pa.types.is_integer(type_)
+        or pa.types.is_string(type_)
+        or pa.types.is_date32(type_)
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -1,0 +1,283 @@
+"""One table of a DuckDB database, as SQL finds it, and the jobs noted for it.
+
+Names come from callers: each is quoted, and means nothing but itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
+
+from dfml.exceptions import TargetError
+from dfml.sources._columns import quoted
+
+__all__ = ["DuckDBTable", "JobNote", "parse_name"]
+
+_NAME = re.compile(r'("(?:[^"]|"")+"|[^".]+)(?:\.|$)')
+_IS_IT = (
+    "lower(database_name) = lower(?) AND lower(schema_name) = lower(?) "
+    "AND lower(table_name) = lower(?)"
+)
+
+
+class JobNote(NamedTuple):
+    """What is noted of a job's last commit.
+
+    Parameters
+    ----------
+    number : int
+        Of the commit, among all of the database.
+    is_last : bool
+        Whether no other job was committed to the table since.
+    n_rows : int
+        Rows of the table then.
+    report : str
+        JSON.
+    """
+
+    number: int
+    is_last: bool
+    n_rows: int
+    report: str
+
+
+def parse_name(where: str, table: str) -> list[str]:
+    """Take a name apart as SQL does; parts in double quotes may hold anything.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    table : str
+        Such as ``scored``, ``marts.scored`` or ``"a.b"``.
+
+    Returns
+    -------
+    names : list of str
+        Database, schema and table; or less of them.
+
+    Raises
+    ------
+    TargetError
+        If it is no such name.
+
+    Examples
+    --------
+    >>> parse_name("predict_table", 'marts."scored.v2"')
+    ['marts', 'scored.v2']
+    """
+    names = _NAME.findall(table)
+    if _NAME.sub("", table) or not 0 < len(names) <= 3 or table.endswith("."):
+        raise TargetError.expecting(
+            where,
+            "table= to be a name, after those of its schema and database at most",
+            repr(table),
+            "put a name with dots or quotes into double quotes, as in SQL",
+        )
+    return [n[1:-1].replace('""', '"') if n[0] == '"' else n for n in names]
+
+
+@dataclass(frozen=True)
+class DuckDBTable:
+    """A table as it is at one moment, there or not.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+        What is asked.
+    database, schema, name : str
+        Its full name.
+    kind : str or None, default=None
+        ``BASE TABLE``, or ``VIEW`` and the like; None if it is not there.
+    columns : dict
+        Names and types.
+    n_rows : int, default=0
+        How many it has.
+    """
+
+    connection: Any
+    database: str
+    schema: str
+    name: str
+    kind: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    n_rows: int = 0
+
+    @classmethod
+    def look(cls, connection: Any, names: list[str]) -> Self:
+        """Find a table by the parts of its name, from the connection's point of view.
+
+        Parameters
+        ----------
+        connection : DuckDBPyConnection
+            What is asked.
+        names : list of str
+            From :func:`parse_name`.
+
+        Returns
+        -------
+        table : DuckDBTable
+            As it is now.
+        """
+        *before, name = names
+        ((database, schema),) = _rows(
+            connection, "SELECT current_database(), current_schema()"
+        )
+        if len(before) == 2:
+            database, schema = before
+        elif before:
+            is_schema = _rows(
+                connection,
+                "SELECT 1 FROM duckdb_schemas() WHERE database_name = ? "
+                "AND lower(schema_name) = lower(?)",
+                database,
+                before[0],
+            )
+            database = database if is_schema else before[0]
+            schema = before[0] if is_schema else "main"
+        return cls._described(connection, database, schema, name)
+
+    @classmethod
+    def _described(cls, connection: Any, database: str, schema: str, name: str) -> Self:
+        kinds = _rows(
+            connection,
+            "SELECT table_type FROM information_schema.tables WHERE "
+            "lower(table_catalog) = lower(?) AND lower(table_schema) = lower(?) "
+            "AND lower(table_name) = lower(?)",
+            database,
+            schema,
+            name,
+        )
+        table = cls(connection, database, schema, name)
+        if not kinds:
+            return table
+        columns = _rows(connection, f"DESCRIBE {table.sql}")
+        ((n_rows,),) = _rows(connection, f"SELECT count(*) FROM {table.sql}")
+        types = {column: type_ for column, type_, *_ in columns}
+        return replace(table, kind=kinds[0][0], columns=types, n_rows=n_rows)
+
+    @property
+    def sql(self) -> str:
+        """The name in SQL."""
+        return ".".join(map(quoted, (self.database, self.schema, self.name)))
+
+    @property
+    def jobs(self) -> str:
+        """The table in which jobs are noted."""
+        return f"{self._schema}.jobs"
+
+    @property
+    def _schema(self) -> str:
+        return f"{quoted(self.database)}.dfml"
+
+    def file(self, where: str) -> str | None:
+        """Find the file of the database; None if it is in memory.
+
+        Raises
+        ------
+        TargetError
+            If there is no such database, or it cannot be written to.
+        """
+        found = _rows(
+            self.connection,
+            "SELECT path FROM duckdb_databases() WHERE lower(database_name) = lower(?) "
+            "AND type = 'duckdb' AND NOT readonly",
+            self.database,
+        )
+        if not found:
+            raise TargetError.expecting(
+                where,
+                "a DuckDB database that can be written to",
+                f"{self.database!r}, which is read-only or not attached",
+                "attach it without READ_ONLY, or correct table=",
+            )
+        path: str | None = found[0][0]
+        return path
+
+    def has_more_than_rows(self) -> bool:
+        """Tell whether constraints or indexes would go with the table."""
+        name = (self.database, self.schema, self.name)
+        return any(
+            _rows(self.connection, f"SELECT 1 FROM {found} WHERE {_IS_IT}", *name)
+            for found in ("duckdb_constraints()", "duckdb_indexes()")
+        )
+
+    def note_of(self, job: str) -> JobNote | None:
+        """Find the last commit of a job since the table was made.
+
+        Parameters
+        ----------
+        job : str
+            The job.
+
+        Returns
+        -------
+        note : JobNote or None
+            None if the table has nothing of the job.
+        """
+        if self.kind is None or not self._has_jobs():
+            return None
+        ((made, last),) = _rows(
+            self.connection,
+            f"SELECT max(id) FILTER (change = 'create'), max(id) FROM {self.jobs} "
+            'WHERE "schema" = ? AND "table" = ?',
+            *self._key(),
+        )
+        found = _rows(
+            self.connection,
+            f'SELECT id, id = ?, n_rows, report FROM {self.jobs} WHERE "schema" = ? '
+            'AND "table" = ? AND job = ? AND id >= ? ORDER BY id DESC LIMIT 1',
+            last,
+            *self._key(),
+            job,
+            made or 0,
+        )
+        return JobNote(*found[0]) if found else None
+
+    def _key(self) -> list[str]:
+        return [self.schema.lower(), self.name.lower()]
+
+    def _has_jobs(self) -> bool:
+        jobs = self._described(self.connection, self.database, "dfml", "jobs")
+        return jobs.kind is not None
+
+    def note(self, job: str, change: str, report: dict[str, Any]) -> None:
+        """Note a job, in the transaction that writes its rows.
+
+        Parameters
+        ----------
+        job : str
+            The job.
+        change : {"create", "replace", "append"}
+            What it has done to the table.
+        report : dict
+            Plain data.
+        """
+        if not self._has_jobs():
+            _rows(self.connection, f"CREATE SCHEMA IF NOT EXISTS {self._schema}")
+            _rows(
+                self.connection,
+                f"CREATE TABLE {self.jobs} (id BIGINT PRIMARY KEY, job VARCHAR, "
+                '"schema" VARCHAR, "table" VARCHAR, change VARCHAR, n_rows BIGINT, '
+                "report VARCHAR, committed_at TIMESTAMP)",
+            )
+        # Two transactions that note at once take the same number, and one fails.
+        _rows(
+            self.connection,
+            f"INSERT INTO {self.jobs} SELECT coalesce(max(id), 0) + 1, ?, ?, ?, ?, "
+            f"(SELECT count(*) FROM {self.sql}), ?, ? FROM {self.jobs}",
+            job,
+            *self._key(),
+            change,
+            json.dumps(report),
+            datetime.now(UTC).replace(tzinfo=None),
+        )
+
+
+def _rows(connection: Any, sql: str, *values: Any) -> list[Any]:
+    """Run a statement to its end: one that is not fetched keeps a connection busy."""
+    found: list[Any] = connection.execute(sql, list(values)).fetchall()
+    return found
