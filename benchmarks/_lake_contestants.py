@@ -24,6 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from _table import FEATURES
+from threadpoolctl import threadpool_limits
 
 CORES = os.cpu_count()
 KEPT = {"one": ["label"], "all": [*FEATURES, "label"]}
@@ -125,7 +126,7 @@ class Pool(Contestant):
 
     def score(self, model, keep):
         self.target.mkdir()
-        with ThreadPoolExecutor(CORES) as pool:
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(CORES) as pool:
             work = lambda path: self.score_file(model, keep, path)  # noqa: E731
             list(pool.map(work, _table.files(self.folder)))
 

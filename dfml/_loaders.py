@@ -23,7 +23,15 @@ from sklearn import config_context
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ClusterLoader", "Loaded", "Loader", "Task", "Turn", "make_loader"]
+__all__ = [
+    "ClusterLoader",
+    "Loaded",
+    "Loader",
+    "Task",
+    "Turn",
+    "count_threads",
+    "make_loader",
+]
 
 Graph = dict[Any, Any]
 
@@ -122,9 +130,9 @@ class _SynchronousLoader:
 class _ThreadLoader(_SynchronousLoader):
     """Loads in threads of this process."""
 
-    def __init__(self, get: Callable[..., Any], task: Task) -> None:
+    def __init__(self, get: Callable[..., Any], task: Task, spare: int) -> None:
         super().__init__(get, task)
-        self._pool = ThreadPoolExecutor(_n_workers(), "dfml-load")
+        self._pool = ThreadPoolExecutor(_n_workers() + spare, "dfml-load")
 
     def submit(self, graph: Graph, key: Any, turn: Turn) -> Any:
         context = contextvars.copy_context()
@@ -245,7 +253,14 @@ def _load_with(
     return _load({**graph, **boxed}, key, task, Turn(number, epoch))
 
 
-def make_loader(get: Callable[..., Any], task: Task) -> Loader:
+def count_threads(get: Callable[..., Any]) -> int:
+    """Count the threads of this process that a scheduler loads in; 0 elsewhere."""
+    elsewhere = (named_schedulers["synchronous"], named_schedulers["processes"])
+    is_cluster = hasattr(getattr(get, "__self__", None), "scheduler_info")
+    return 0 if is_cluster or get in elsewhere else _n_workers()
+
+
+def make_loader(get: Callable[..., Any], task: Task, spare: int = 0) -> Loader:
     """Choose the loader for a scheduler.
 
     Parameters
@@ -254,6 +269,8 @@ def make_loader(get: Callable[..., Any], task: Task) -> Loader:
         What ``dask.base.get_scheduler`` gives.
     task : Task
         For each loaded partition.
+    spare : int, default=0
+        Threads beside those that compute, where there are threads.
 
     Returns
     -------
@@ -267,4 +284,4 @@ def make_loader(get: Callable[..., Any], task: Task) -> Loader:
         return _SynchronousLoader(get, task)
     if get is named_schedulers["processes"]:
         return _ProcessLoader(get, task)
-    return _ThreadLoader(get, task)
+    return _ThreadLoader(get, task, spare)

@@ -17,7 +17,15 @@ from dask.dataframe.dask_expr._shuffle import DiskShuffle
 from dask.system import CPU_COUNT
 from sklearn import get_config
 
-from dfml._loaders import ClusterLoader, Loaded, Loader, Task, Turn, make_loader
+from dfml._loaders import (
+    ClusterLoader,
+    Loaded,
+    Loader,
+    Task,
+    Turn,
+    count_threads,
+    make_loader,
+)
 from dfml.exceptions import PartitionMismatchError
 
 if TYPE_CHECKING:
@@ -74,9 +82,14 @@ class Partitions:
         """Whether some upstream task serves several partitions, as in a shuffle."""
         return any(self._needed)
 
+    @property
+    def n_threads(self) -> int:
+        """Threads of this process that load; 0 where something else does."""
+        return count_threads(self._get)
+
     @contextmanager
     def loading(
-        self, then: Callable[[Any, Turn], Any] | None = None
+        self, then: Callable[[Any, Turn], Any] | None = None, *, spare: int = 0
     ) -> Generator[Loads]:
         """Open loads of single partitions.
 
@@ -85,13 +98,15 @@ class Partitions:
         then : callable, optional
             Called with the loaded partition and its turn where it was loaded; its
             result is the value of the load.
+        spare : int, default=0
+            Threads beside those that compute, where there are threads.
 
         Yields
         ------
         loads : Loads
             Closed on exit; loads that have not started are given up.
         """
-        loader = make_loader(self._get, Task(then, get_config()))
+        loader = make_loader(self._get, Task(then, get_config()), spare)
         try:
             if self._front is None:
                 self._front = loader.shared(self._graph, _union(self._needed))
@@ -105,6 +120,7 @@ class Partitions:
         then: Callable[[Any, Turn], Any] | None = None,
         *,
         ahead: int | None = None,
+        spare: int = 0,
     ) -> Generator[tuple[Turn, Loaded]]:
         """Load partitions in order, at most ``ahead`` before the one in use.
 
@@ -117,6 +133,8 @@ class Partitions:
         ahead : int, optional
             How many partitions may be loading or loaded beside the one in use; twice
             the processors by default.
+        spare : int, default=0
+            As in :meth:`loading`.
 
         Yields
         ------
@@ -125,7 +143,7 @@ class Partitions:
         """
         limit = 2 * CPU_COUNT if ahead is None else ahead
         window: deque[tuple[Turn, Any]] = deque()
-        with self.loading(then) as loads:
+        with self.loading(then, spare=spare) as loads:
             try:
                 for turn in map(Turn, range(len(self))) if order is None else order:
                     window.append((turn, loads.submit(turn)))

@@ -18,6 +18,7 @@ import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
+from dfml._cores import Cores
 from dfml._digest import content_digest
 from dfml._partitions import Partitions, Turn
 from dfml._partitionwise import PartitionwiseMixin
@@ -306,12 +307,13 @@ class _WritePart:
     answers: Answers
     staged: StagedJob
     n_parts: int
+    cores: Cores
 
     def __call__(self, part: Part, _: Turn) -> PartRecord:
         try:
             tables = part.read(_WHERE, self.answers.needed)
             answered = map(self.answers, tables)
-            record = self.staged.write_part(part.number, answered)
+            record = self.staged.write_part(part.number, answered, self.cores)
         except Exception as err:
             err.add_note(
                 f"dfml: in {part.describe()}, part {part.number} of {self.n_parts}."
@@ -328,8 +330,11 @@ def _run_parts(
         return
     # Not a frame: what stands for each partition is only where its rows are.
     collection = dd.from_map(_itself, job.parts, meta=pd.DataFrame())
-    task = _WritePart(job.answers, staged, len(job.parts))
-    for _, loaded in Partitions(collection).stream(missing, task, ahead=_AHEAD):
+    partitions = Partitions(collection)
+    n_busy = max(1, min(partitions.n_threads, len(missing)))
+    task = _WritePart(job.answers, staged, len(job.parts), Cores(n_busy))
+    # As many threads again wait for the disk, and compute nothing.
+    for _, loaded in partitions.stream(missing, task, ahead=_AHEAD, spare=n_busy):
         yield loaded.value
 
 

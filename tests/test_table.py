@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import dask
 import dask.dataframe as dd
@@ -682,6 +684,32 @@ def test_schedulers_write_the_same_table(tmp_path, lake, model, scheduler, monke
 
     assert (report.job, report.columns) == (expected.job, expected.columns)
     assert read(tmp_path / "out").equals(read(tmp_path / "expected"))
+
+
+class Crowded(LinearRegression):
+    """Notes how many partitions are predicted at once."""
+
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def predict(self, X):
+        cls = type(self)
+        with cls.lock:
+            cls.inside += 1
+            cls.most = max(cls.most, cls.inside)
+        time.sleep(0.02)
+        with cls.lock:
+            cls.inside -= 1
+        return super().predict(X)
+
+
+def test_threads_that_wait_for_the_disk_do_not_compute(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(_row_groups, "PART_BYTES", 1)
+    rows.to_parquet(tmp_path / "lake.parquet", row_group_size=5)
+    model = Crowded().fit(rows[["a"]], rows["b"])
+    with dask.config.set(scheduler="threads", num_workers=2):
+        report = predict_table(model, tmp_path / "lake.parquet", tmp_path / "out")
+
+    assert (report.parts, Crowded.most) == (18, 2)
 
 
 @pytest.mark.distributed

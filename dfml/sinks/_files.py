@@ -109,11 +109,17 @@ class FileSystem:
         """Let another library change something: a transaction, or a commit."""
         return commit()
 
-    def write(self, path: str, content: bytes, temporary: str) -> None:
-        """Write a small file as a whole: it has all of its content or is not there."""
+    def write(
+        self, path: str, content: bytes, temporary: str, *, lasting: bool = True
+    ) -> None:
+        """Write a small file as a whole: it has all of its content or is not there.
+
+        If it is not ``lasting``, a machine that loses its power may tear it.
+        """
         with self.create(temporary) as file:
             file.write(content)
-            self.sync(file)
+            if lasting:
+                self.sync(file)
         self.replace(temporary, path)
 
     @contextmanager

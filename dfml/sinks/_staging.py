@@ -22,6 +22,7 @@ from dfml.sinks._writing import Layout, PartWriter, WrittenFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from dfml.sinks._files import FileSystem
 
@@ -109,12 +110,19 @@ class StagedJob:
         names = sorted(self.files.tree(self.data))
         return not names or is_of_job(os.path.join(self.data, names[0]), self.job)
 
-    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    def _write_json(
+        self, name: str, content: Mapping[str, Any], *, lasting: bool = True
+    ) -> None:
         temporary = self.path("tmp", uuid.uuid4().hex)
         text = json.dumps(content, indent=1).encode()
-        self.files.write(self.path(name), text, temporary)
+        self.files.write(self.path(name), text, temporary, lasting=lasting)
 
-    def write_part(self, number: int, tables: Iterable[Any]) -> PartRecord:
+    def write_part(
+        self,
+        number: int,
+        tables: Iterable[Any],
+        computing: AbstractContextManager[Any] | None = None,
+    ) -> PartRecord:
         """Write one part, then its record; any number of attempts end in the same.
 
         Parameters
@@ -123,6 +131,8 @@ class StagedJob:
             Of the part.
         tables : iterable of pyarrow Table
             Its rows; one table is in memory at a time.
+        computing : context manager, optional
+            Entered while the rows are made, and left before they go to the disk.
 
         Returns
         -------
@@ -141,12 +151,15 @@ class StagedJob:
             self.room(),
             PartWriter(self.layout, number, self.job, folder, self.files) as writer,
         ):
-            for table in tables:
-                writer.write(table)
+            with computing or contextlib.nullcontext():
+                for table in tables:
+                    writer.write(table)
             written = writer.finish(self.data)
             n_rows = sum(file.n_rows for file in written)
             record = PartRecord(number, n_rows, tuple(written))
-            self._write_json(f"records/part-{number:05d}.json", asdict(record))
+            # One that a lost machine tears is a part to do again, and no harm.
+            name = f"records/part-{number:05d}.json"
+            self._write_json(name, asdict(record), lasting=False)
         return record
 
     @contextlib.contextmanager
