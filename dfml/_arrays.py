@@ -42,6 +42,23 @@ class Block:
         """Count the rows."""
         return int(self.X.shape[0])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, text included."""
+        if isinstance(self.X, np.ndarray):
+            total = int(self.X.nbytes)
+        else:
+            total = int(np.sum(self.X.memory_usage(deep=True)))
+        labels = (self.y, self.sample_weight)
+        return total + sum(int(each.nbytes) for each in labels if each is not None)
+
+    def read_only(self) -> Block:
+        """Give the same rows, which no estimator can change in place."""
+        X = _locked(self.X) if isinstance(self.X, np.ndarray) else self.X
+        if isinstance(X, pd.DataFrame) and len(set(X.dtypes)) == 1:
+            X = pd.DataFrame(_locked(X.to_numpy()), X.index, X.columns, copy=False)
+        return Block(X, _locked(self.y), _locked(self.sample_weight))
+
     def take(self, rows: Any) -> Block:
         """Select rows by position, in the order given."""
         X = self.X[rows] if isinstance(self.X, np.ndarray) else self.X.iloc[rows]
@@ -50,6 +67,14 @@ class Block:
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
         )
+
+
+def _locked(values: Any) -> Any:
+    if values is None:
+        return None
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def pack_features(

@@ -27,9 +27,15 @@ __all__ = [
     "ClusterLoader",
     "Loaded",
     "Loader",
+<<<<<<< ours
     "Task",
     "Turn",
     "count_threads",
+=======
+    "LocalLoader",
+    "Task",
+    "Turn",
+>>>>>>> theirs
     "make_loader",
 ]
 
@@ -97,27 +103,42 @@ def _load(graph: Graph, key: Any, task: Task, turn: Turn) -> Loaded:
 class _Deferred:
     """A load that runs when its result is asked for."""
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, function: Callable[..., Loaded], *args: Any) -> None:
+        self._function = function
         self._args = args
 
     def result(self) -> Loaded:
-        return _load(*self._args)
+        return self._function(*self._args)
 
     def cancel(self) -> None:
         """Nothing was started."""
 
 
-class _SynchronousLoader:
-    """Loads in the calling thread when a partition is asked for, for debugging."""
+class LocalLoader:
+    """Loads in the calling thread when a partition is asked for, for debugging.
+
+    Parameters
+    ----------
+    get : callable
+        dask's, for what partitions share.
+    task : Task
+        For each loaded partition.
+    """
 
     def __init__(self, get: Callable[..., Any], task: Task) -> None:
         self._get = get
         self._task = task
 
     def submit(self, graph: Graph, key: Any, turn: Turn) -> Any:
-        return _Deferred(graph, key, self._task, turn)
+        """Promise a load."""
+        return _Deferred(_load, graph, key, self._task, turn)
+
+    def call(self, function: Callable[[], Loaded]) -> Any:
+        """Promise the result of a function of this process."""
+        return _Deferred(function)
 
     def shared(self, graph: Graph, keys: list[Any]) -> Graph:
+        """Compute shared tasks with dask's scheduler."""
         if not keys:
             return {}
         values = self._get(cull(graph, keys)[0], keys)
@@ -127,7 +148,7 @@ class _SynchronousLoader:
         """Nothing to close."""
 
 
-class _ThreadLoader(_SynchronousLoader):
+class _ThreadLoader(LocalLoader):
     """Loads in threads of this process."""
 
     def __init__(self, get: Callable[..., Any], task: Task, spare: int) -> None:
@@ -138,11 +159,14 @@ class _ThreadLoader(_SynchronousLoader):
         context = contextvars.copy_context()
         return self._pool.submit(context.run, _load, graph, key, self._task, turn)
 
+    def call(self, function: Callable[[], Loaded]) -> Any:
+        return self._pool.submit(function)
+
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _ProcessLoader(_SynchronousLoader):
+class _ProcessLoader(LocalLoader):
     """Loads in one pool of processes, which get the task once and live as long."""
 
     def __init__(self, get: Callable[..., Any], task: Task) -> None:
@@ -281,7 +305,7 @@ def make_loader(get: Callable[..., Any], task: Task, spare: int = 0) -> Loader:
     if client is not None and hasattr(client, "scheduler_info"):
         return ClusterLoader(client, task)
     if get is named_schedulers["synchronous"]:
-        return _SynchronousLoader(get, task)
+        return LocalLoader(get, task)
     if get is named_schedulers["processes"]:
         return _ProcessLoader(get, task)
     return _ThreadLoader(get, task, spare)

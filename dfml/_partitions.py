@@ -21,9 +21,15 @@ from dfml._loaders import (
     ClusterLoader,
     Loaded,
     Loader,
+<<<<<<< ours
     Task,
     Turn,
     count_threads,
+=======
+    LocalLoader,
+    Task,
+    Turn,
+>>>>>>> theirs
     make_loader,
 )
 from dfml.exceptions import PartitionMismatchError
@@ -206,6 +212,11 @@ class Loads:
         graph = self._partitions.private(turn.number)
         key = self._partitions.key(turn.number)
         return self._loader.submit(graph, key, turn, **placement)
+
+    def call(self, function: Callable[[], Loaded]) -> Any:
+        """Start a function beside the loads, where they are in this process."""
+        assert isinstance(self._loader, LocalLoader)
+        return self._loader.call(function)
 
 
 def _union(needed: list[set[Any]]) -> list[Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from sklearn.utils import check_array
 
+from dfml._kept_blocks import KeptBlocks
 from dfml._remote import RemoteSteps
 from dfml._training import Prepare
 from dfml.exceptions import DfmlWarning
@@ -73,6 +74,7 @@ class Sequence:
         self._prepare = Prepare(packer, plan.seed)
         self._ahead = ahead
         self._watched = watched
+        self._kept = KeptBlocks(plan)
         self._remote: RemoteSteps | None = None
         self._block: Callable[[], Block | None] | None = None
 
@@ -126,33 +128,35 @@ class Sequence:
         # scikit-learn's MLP would swallow it.
         with ThreadPoolExecutor(1, "dfml-train") as thread:
             waiting = _Clock()
-            for turn, future in _window(loads, turns, self._ahead):
+            for turn, future in self._window(loads, turns):
                 with waiting:
                     loaded = self._partitions.result(turn, future)
                 del future
                 _whole(thread.submit(self._training.step, turn, loaded))
+                self._kept.keep(turn, loaded.value)
                 self._block = partial(getattr, loaded, "value")
                 del loaded
                 assert self._training.last is not None
                 yield replace(self._training.last, seconds_waiting=waiting.take())
                 self._block = None
 
-
-def _window(
-    loads: Loads, turns: Iterator[Turn], ahead: int
-) -> Generator[tuple[Turn, Any]]:
-    """Keep loads under way for the turns to come; futures are yielded in order."""
-    window: deque[tuple[Turn, Any]] = deque()
-    try:
-        for turn in turns:
-            window.append((turn, loads.submit(turn)))
-            if len(window) > ahead:
+    def _window(
+        self, loads: Loads, turns: Iterator[Turn]
+    ) -> Generator[tuple[Turn, Any]]:
+        """Keep loads under way for the turns to come; futures come in order."""
+        window: deque[tuple[Turn, Any]] = deque()
+        try:
+            for turn in turns:
+                again = self._kept.again(turn)
+                future = loads.submit(turn) if again is None else loads.call(again)
+                window.append((turn, future))
+                if len(window) > self._ahead:
+                    yield window.popleft()
+            while window:
                 yield window.popleft()
-        while window:
-            yield window.popleft()
-    finally:
-        for _, future in window:
-            future.cancel()
+        finally:
+            for _, future in window:
+                future.cancel()
 
 
 def _whole(running: Any) -> None:

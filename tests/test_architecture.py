@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_labels",),
     ("_training",),
     ("_remote",),
+    ("_kept_blocks",),
     ("_sequence",),
     ("_watching",),
     ("_checkpoints",),

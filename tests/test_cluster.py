@@ -10,9 +10,11 @@ import time
 import dask
 import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import IncrementalPCA
 from sklearn.linear_model import SGDClassifier
 
 from dfml import IID, Incremental, ParallelPostFit
@@ -170,3 +172,33 @@ def test_ctrl_c_keeps_the_last_whole_partition(client):
     assert 1 <= clf.n_partitions_seen_ < 40
     assert clf.estimator_.t_ == 1 + 100 * clf.n_partitions_seen_
     assert any("of 40 partitions" in note for note in caught.value.__notes__)
+
+
+def test_threads_of_blas_do_not_tell_a_cluster_from_a_process():
+    X = np.random.default_rng(0).normal(size=(4000, 200))
+    columns = [f"x{i}" for i in range(200)]
+    frame = dd.from_pandas(pd.DataFrame(X, columns=columns), npartitions=4, sort=False)
+    clustered = Incremental(IncrementalPCA(5)).fit(frame)
+    with dask.config.set(scheduler="threads"):
+        here = Incremental(IncrementalPCA(5)).fit(frame)
+    assert_array_equal(clustered.components_, here.components_)
+
+
+def test_callbacks_see_the_rows_of_steps_on_workers(frame):
+    sklearn_callback = pytest.importorskip("sklearn.callback")
+    monitor = sklearn_callback.ScoringMonitor(scoring="accuracy")
+    clf = Incremental(SGDClassifier(random_state=0)).set_callbacks(monitor)
+    clf.fit(frame[[*FEATURES, "late"]], "late", classes=["no", "yes"])
+    expected = Incremental(SGDClassifier(random_state=0))
+    expected.fit(frame[[*FEATURES, "late"]], "late", classes=["no", "yes"])
+    assert_array_equal(clf.coef_, expected.coef_)
+
+
+def test_small_models_and_many_partitions_are_submitted_ahead():
+    table = make_table(2000)
+    frame = dd.from_pandas(table, npartitions=200)[[*FEATURES, "late"]]
+    inner = SGDClassifier(random_state=0)
+    expected = on_one_thread(inner, frame)
+    clf = Incremental(inner).fit(frame, "late")
+    assert_array_equal(clf.coef_, expected.coef_)
+    assert [row["partition"] for row in clf.history_] == list(range(200))
