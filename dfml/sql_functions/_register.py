@@ -9,6 +9,7 @@ read, and the order in which they come does not matter.
 from __future__ import annotations
 
 import re
+import textwrap
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RegisteredFunction", "register", "registered", "unregister"]
 
 _PREFIX = "_dfml_"
-# Names inside the macros. A column of such a name would be taken for the row itself.
-_ROW = '"dfml: the row"'
+# Name inside the table macro. A column of it would be taken for the row itself.
 _TABLE = '"dfml: the table"'
 
 
@@ -331,10 +331,14 @@ def _create(
 
 def _macros(inner: str, function: _Function) -> list[str]:
     """Write the macros. Names of the model are in literals and quotes only."""
+    # The names of parameters are all that DuckDB tells about a macro when it is called
+    # in another way, so they say what is expected.
+    names = ", ".join(function.model.fields)
+    row = quoted(f"a struct with the fields {textwrap.shorten(names, 200)}")
     # `struct_extract` takes structs alone. The dot would take JSON and maps too, in
     # which a missing field is NULL.
     picked = ", ".join(
-        f"f{i} := CAST(struct_extract({_ROW}, {_literal(field)}) AS {kind})"
+        f"f{i} := CAST(struct_extract({row}, {_literal(field)}) AS {kind})"
         for i, (field, kind) in enumerate(function.model.fields.items())
     )
     name, table = quoted(function.name), quoted(f"{function.name}_table")
@@ -345,10 +349,9 @@ def _macros(inner: str, function: _Function) -> list[str]:
         else f"unnest({answer})"
     )
     return [
-        f"CREATE OR REPLACE TEMP MACRO {name}({_ROW}) AS "
-        f"{inner}(struct_pack({picked}))",
-        f"CREATE OR REPLACE TEMP MACRO {table}({_ROW}) AS TABLE "
-        f"SELECT {_TABLE}.*, {output} FROM query_table({_ROW}) {_TABLE}",
+        f"CREATE OR REPLACE TEMP MACRO {name}({row}) AS {inner}(struct_pack({picked}))",
+        f'CREATE OR REPLACE TEMP MACRO {table}("the name of a table") AS TABLE '
+        f'SELECT {_TABLE}.*, {output} FROM query_table("the name of a table") {_TABLE}',
     ]
 
 
