@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 import sklearn
-from dask.tokenize import TokenizationError, tokenize
+from dask.tokenize import TokenizationError
 
+from dfml._data_tokens import data_token
 from dfml._digest import content_digest
 from dfml.exceptions import CheckpointError
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dfml._training import Step, Training
     from dfml._watching import EarlyStopping, History
 
-__all__ = ["Checkpoints", "Job", "data_token"]
+__all__ = ["Checkpoints", "Job"]
 
 #: Seconds of training between two checkpoints, as a lost step costs at most those.
 EVERY_SECONDS = 2.0
@@ -117,25 +118,6 @@ class Job:
     def remove(self) -> None:
         """Drop the checkpoint of a job that is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-#: What dask keeps in an expression for itself; it differs from process to process.
-_CACHES = frozenset({"_dataset_info_cache", "_pq_length_stats"})
-
-
-def data_token(expr: Any) -> str:
-    """Name the data of an expression, the same in every process.
-
-    dask's own name of a Parquet read depends on the process, through a cache among
-    its operands; the checksum of the files stands in for that here.
-    """
-    parts = [type(expr).__name__, getattr(expr, "checksum", None)]
-    names = [*expr._parameters, *[""] * len(expr.operands)]
-    for name, operand in zip(names, expr.operands, strict=False):
-        if name not in _CACHES:
-            is_expr = hasattr(operand, "operands")
-            parts.append(data_token(operand) if is_expr else tokenize(operand))
-    return str(tokenize(parts))
 
 
 def _versions() -> dict[str, str]:

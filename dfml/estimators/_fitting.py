@@ -10,7 +10,8 @@ from sklearn.utils.validation import _num_samples
 
 from dfml import _frames
 from dfml._arrays import Block
-from dfml._checkpoints import Checkpoints, Job, data_token
+from dfml._checkpoints import Checkpoints, Job
+from dfml._data_tokens import data_token
 from dfml._scoring import resolve_scorer, score_lazily
 from dfml._training import Step, Training, shuffled_rows
 from dfml._watching import Callbacks, EarlyStopping, History, Watcher, watch

@@ -1,4 +1,4 @@
-"""What each type of DuckDB becomes, the same in every partition."""
+"""What each type of DuckDB becomes, the same in every plan and every partition."""
 
 from __future__ import annotations
 
@@ -6,14 +6,28 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pyarrow as pa
 
 from dfml.exceptions import QueryError
+from dfml.sources._pandas import nullable_dtypes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     import duckdb
 
-__all__ = ["CONVERTED_IN_SQL", "INFINITY", "Column", "check_columns", "quoted"]
+__all__ = [
+    "CONVERTED_IN_SQL",
+    "INFINITY",
+    "Column",
+    "check_columns",
+    "has_nullable_dtype",
+    "literal",
+    "quoted",
+    "rows_to_pandas",
+    "special_dtypes",
+]
 
 # DuckDB type -> Arrow type in the spill. What is in none of these tables is refused.
 ARROW_TYPES = {
@@ -129,6 +143,82 @@ def _code_type(n_values: int) -> pa.DataType:
     return pa.int16() if n_values < 2**15 else pa.int32()
 
 
+def has_nullable_dtype(column: Column) -> bool:
+    """Tell whether the dtype depends on there being a null in the column."""
+    return column.categories is None and (
+        pa.types.is_integer(column.arrow_type) or pa.types.is_boolean(column.arrow_type)
+    )
+
+
+def special_dtypes(
+    columns: Sequence[Column], with_nulls: Collection[str]
+) -> dict[str, Any]:
+    """Return the dtypes of the columns that have another than Arrow's own for pandas.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        All columns.
+    with_nulls : collection of str
+        Those that hold a null in some partition.
+
+    Returns
+    -------
+    dtypes : dict
+        Of the nullable and categorical columns, by name.
+    """
+    plain = [column for column in columns if column.categories is None]
+    schema = pa.schema([(column.name, column.arrow_type) for column in plain])
+    without = [column.name for column in plain if column.name not in with_nulls]
+    dtypes: dict[str, Any] = nullable_dtypes(schema, without)
+    for column in columns:
+        if column.categories is not None:
+            categories = pd.Index(column.categories, dtype="str")
+            dtypes[column.name] = pd.CategoricalDtype(categories)
+    return dtypes
+
+
+def rows_to_pandas(table: pa.Table, dtypes: dict[str, Any]) -> pd.DataFrame:
+    """Return rows as a frame whose dtypes do not depend on them.
+
+    Parameters
+    ----------
+    table : pyarrow Table
+        Columns as they are in a spill.
+    dtypes : dict
+        From :func:`special_dtypes`; may name columns that are not there.
+
+    Returns
+    -------
+    frame : pandas DataFrame
+        The columns in their order, with an index from 0.
+    """
+    names = table.column_names
+    plain = [name for name in names if name not in dtypes]
+    # As one block for each dtype, which is a copy: people write to partitions.
+    frame: pd.DataFrame = table.select(plain).to_pandas()
+    if len(plain) == len(names):
+        return frame
+    special = {n: _series(table[n], dtypes[n]) for n in names if n in dtypes}
+    joined = pd.concat([frame, pd.DataFrame(special)], axis="columns")
+    ordered: pd.DataFrame = joined[names]
+    return ordered
+
+
+def _series(values: pa.ChunkedArray, dtype: Any) -> pd.Series[Any]:
+    """Return a column as a nullable or categorical Series."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        codes = values.fill_null(-1).to_numpy()
+        return pd.Series(pd.Categorical.from_codes(codes, dtype=dtype))
+    series: pd.Series[Any] = values.to_pandas(types_mapper=lambda _: dtype)
+    return series
+
+
 def quoted(name: str) -> str:
     """Return a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -69,6 +69,22 @@ def _check_relation_alone(connection: object, params: object) -> None:
         )
 
 
+def connection_of(
+    query: str | duckdb.DuckDBPyRelation,
+    connection: duckdb.DuckDBPyConnection | None,
+    frames: object = None,
+) -> duckdb.DuckDBPyConnection:
+    """Return the connection on which a query runs."""
+    import duckdb
+
+    if not isinstance(query, str):
+        # A relation does not tell its connection in public.
+        return query._con
+    if connection is not None:
+        return connection
+    return duckdb.connect() if frames else duckdb.default_connection()
+
+
 def bind_query(
     query: str | duckdb.DuckDBPyRelation,
     connection: duckdb.DuckDBPyConnection | None,

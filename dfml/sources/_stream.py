@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["open_stream"]
+__all__ = ["converted", "open_stream", "read_table"]
 
 # What DuckDB hands over at a time. Text is wide: its width is known only afterwards.
 STREAM_BYTES = 16 * 2**20
@@ -56,7 +56,7 @@ def open_stream(
         All batches have the schema. An error of DuckDB in the middle of the stream is
         a QueryError: rows that came before it are no complete result.
     """
-    reader = _converted(relation, columns).to_arrow_reader(_stream_rows(columns))
+    reader = converted(relation, columns).to_arrow_reader(_stream_rows(columns))
     try:
         schema = _stored_schema(reader.schema, columns)
         yield schema, _iter_batches(reader, columns, schema, source, where)
@@ -65,7 +65,15 @@ def open_stream(
         reader.close()
 
 
-def _converted(
+def read_table(
+    relation: duckdb.DuckDBPyRelation, columns: Sequence[Column], source: str
+) -> pa.Table:
+    """Run a relation and return all its rows, as :func:`open_stream` does."""
+    with open_stream(relation, columns, source) as (schema, batches):
+        return pa.Table.from_batches(batches, schema=schema)
+
+
+def converted(
     relation: duckdb.DuckDBPyRelation, columns: Sequence[Column]
 ) -> duckdb.DuckDBPyRelation:
     """Return the relation with the types cast that DuckDB is to convert."""

@@ -22,9 +22,8 @@ from dfml.exceptions import (
     InputTypeError,
     QueryError,
     SourceError,
-    TargetExistsError,
 )
-from dfml.sources import _query, _spill, _sql
+from dfml.sources import _query, _spill, _stream
 from dfml.sources._sql import read_sql
 
 SETTING = "SELECT current_setting('python_enable_replacements')"
@@ -387,28 +386,15 @@ def test_worker_processes_do_not_remove_the_spill(con, spills):
     assert frame.i.sum().compute() == 4950
 
 
-def test_a_fork_does_not_remove_the_spill(tmp_path):
-    _spill._remove_if_owner(str(tmp_path), os.getpid() + 1)
-    assert tmp_path.exists()
-
-
-def test_spill_to_is_kept(con, tmp_path, spills):
-    target = tmp_path / "new" / "kept"
-    frame = read_sql("FROM range(10) t(i)", con, spill_to=target)
-    data = pickle.dumps(frame)
-    del frame
-    assert left_in(spills) == []
-    assert [path.name for path in left_in(target)] == [_spill.FILE_NAME]
-    assert pickle.loads(data).i.sum().compute() == 45
-
-
-def test_spill_to_takes_an_empty_directory_only(con, tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    read_sql("FROM range(10)", con, spill_to=str(tmp_path / "empty"))
-    for taken in ("empty", "file"):
-        with pytest.raises(TargetExistsError, match=taken):
-            read_sql("FROM range(10)", con, spill_to=tmp_path / taken)
+def test_a_fork_does_not_remove_the_spill(con, monkeypatch):
+    frame = read_sql("FROM range(10) t(i)", con)
+    copy = pickle.loads(pickle.dumps(frame))
+    directory = Path(left_in_config()[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 1)
+        del frame, copy
+        gc.collect()
+    assert directory.exists()
 
 
 FAILING = (
@@ -439,7 +425,7 @@ def test_interrupt_removes_the_spill(con, spills, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_sql, "_spilled", interrupt)
+    monkeypatch.setattr(_stream, "_stored", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_sql("FROM range(10)", con)
     assert left_in(spills) == []

@@ -1,0 +1,280 @@
+"""dask DataFrames as tables of a DuckDB connection, for the time of one query.
+
+A frame that is a plain read of Parquet files becomes a scan of these files by DuckDB.
+Any other becomes an Arrow dataset whose scans compute its partitions one after another,
+with the columns and the condition that the query needs, and again for each scan.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset
+
+from dfml._partitions import Partitions
+from dfml.exceptions import InputTypeError, QueryError
+from dfml.sources._columns import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import dask.dataframe as dd
+    import duckdb
+
+__all__ = ["DaskDataset", "arrow_schema", "check_frames", "dask_tables"]
+
+
+def check_frames(query: object, frames: object) -> None:
+    """Check that frames are dask DataFrames under names of their own, for SQL text."""
+    import dask.dataframe as dd
+
+    if not isinstance(query, str):
+        raise InputTypeError.expecting(
+            "read_sql",
+            "frames with SQL text",
+            type(query).__name__,
+            "pass SQL text: a relation has bound its names already",
+        )
+    if not isinstance(frames, dict):
+        raise InputTypeError.expecting(
+            "read_sql",
+            "frames to be a dict of dask DataFrames by name",
+            type(frames).__name__,
+            'pass frames={"name": frame}',
+        )
+    folded = [name.casefold() if isinstance(name, str) else "" for name in frames]
+    if not all(folded) or len(set(folded)) < len(folded):
+        raise InputTypeError.expecting(
+            "read_sql",
+            "a name for each of frames, different whatever its case",
+            repr(list(frames)),
+            "rename them",
+        )
+    for name, frame in frames.items():
+        if not isinstance(frame, dd.DataFrame):
+            raise InputTypeError.expecting(
+                "read_sql",
+                "frames of dask DataFrames",
+                f"{name!r}: {type(frame).__name__}",
+                "register other objects yourself, connection.register(name, x)",
+            )
+
+
+@contextmanager
+def dask_tables(
+    connection: duckdb.DuckDBPyConnection, frames: Mapping[str, dd.DataFrame]
+) -> Iterator[None]:
+    """Let a connection see dask frames by their names.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+        On which the query runs.
+    frames : mapping
+        Checked by :func:`check_frames`.
+
+    Raises
+    ------
+    QueryError
+        If a frame cannot be computed; from the error that it raised.
+    """
+    import duckdb
+
+    tables: dict[str, DaskDataset] = {}
+    registered = []
+    try:
+        for name, frame in frames.items():
+            scan = parquet_relation(connection, frame)
+            if scan is None:
+                scan = tables[name] = DaskDataset(name, frame)
+            connection.register(name, scan)
+            registered.append(name)
+        yield
+    except Exception as err:
+        for name, table in tables.items():
+            if table.failure is not None:
+                raise _not_computed(name, table.failure) from table.failure
+        raise err
+    finally:
+        for name in registered:
+            # In an aborted transaction nothing works; its end takes the name back.
+            with suppress(duckdb.TransactionException):
+                connection.unregister(name)
+
+
+def _not_computed(name: str, failure: BaseException) -> QueryError:
+    error = QueryError.expecting(
+        "read_sql",
+        f"frames={{{name!r}: ...}} to be computed",
+        f"{type(failure).__name__}: {failure}",
+        "compute the frame alone, and pass it when that works",
+    )
+    for note in getattr(failure, "__notes__", ()):
+        error.add_note(note)
+    return error
+
+
+class DaskDataset(pyarrow.dataset.Dataset):
+    """A dask frame as DuckDB reads it: a dataset that is scanned as often as asked.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    frame : dask DataFrame
+        Its index is left out.
+    """
+
+    def __init__(self, name: str, frame: dd.DataFrame) -> None:
+        self.frame = frame
+        self._schema = arrow_schema(name, frame)
+        self.failure: BaseException | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns and their types, which all partitions are brought to."""
+        return self._schema
+
+    def scanner(
+        self,
+        columns: list[str] | None = None,
+        filter: Any = None,
+        **_: Any,
+    ) -> DaskScan:
+        """Return one scan, of some columns and of the rows that fulfil a condition."""
+        return DaskScan(self, columns, filter)
+
+
+@dataclass(frozen=True)
+class DaskScan:
+    """One scan of a dask frame."""
+
+    dataset: DaskDataset
+    columns: list[str] | None
+    condition: Any
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """Return the rows as they are computed."""
+        schema = self.dataset.schema
+        chosen = schema.names if self.columns is None else self.columns
+        schema = pa.schema([schema.field(name) for name in chosen])
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
+
+    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Compute partitions, a few ahead of the one that is read."""
+        needed = [*schema.names, *_named_in(self.condition, self.dataset.schema)]
+        columns = list(dict.fromkeys(needed))
+        loaded = pa.schema([self.dataset.schema.field(name) for name in columns])
+        then = _ToArrow(loaded, schema.names, self.condition)
+        try:
+            partitions = Partitions(self.dataset.frame[columns])
+            for _, partition in partitions.stream(then=then):
+                yield from partition.value.to_batches()
+        except Exception as err:
+            self.dataset.failure = err
+            raise
+
+
+def _named_in(condition: Any, schema: pa.Schema) -> list[str]:
+    """List the columns that an Arrow condition names, which it does not tell."""
+    if condition is None:
+        return []
+    empty = schema.empty_table()
+    named = []
+    for name in schema.names:
+        try:
+            empty.drop_columns([name]).filter(condition)
+        except pa.ArrowInvalid:
+            named.append(name)
+    return named
+
+
+@dataclass(frozen=True)
+class _ToArrow:
+    """Turns a partition into Arrow where it was loaded."""
+
+    schema: pa.Schema
+    names: list[str]
+    condition: Any
+
+    def __call__(self, partition: pd.DataFrame, _: Any) -> pa.Table:
+        for name, dtype in partition.dtypes.items():
+            if isinstance(dtype, pd.CategoricalDtype):
+                values = partition[name].astype(dtype.categories.dtype)
+                partition = partition.assign(**{str(name): values})
+        table = pa.Table.from_pandas(partition, self.schema, preserve_index=False)
+        if self.condition is not None:
+            table = table.filter(self.condition)
+        return table.select(self.names).replace_schema_metadata()
+
+
+def arrow_schema(name: str, frame: dd.DataFrame) -> pa.Schema:
+    """Return the Arrow schema that all partitions of a frame are brought to.
+
+    Raises
+    ------
+    InputTypeError
+        If a column has no name that SQL can say, or a dtype that Arrow does not know.
+    """
+    fields = []
+    for column, dtype in frame.dtypes.items():
+        try:
+            if not isinstance(column, str):
+                raise TypeError("its name is no text")
+            fields.append(pa.field(column, _arrow_type(frame._meta[[column]], dtype)))
+        except (TypeError, pa.ArrowException) as err:
+            raise InputTypeError.expecting(
+                "read_sql",
+                f"frames={{{name!r}: ...}} with columns that Arrow can hold",
+                f"{column!r} ({dtype}): {err}",
+                "rename, convert or drop the column",
+            ) from err
+    return pa.schema(fields)
+
+
+def _arrow_type(meta: pd.DataFrame, dtype: Any) -> pa.DataType:
+    """Return the Arrow type of a column that has no rows."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _arrow_type(dtype.categories.to_frame(), dtype.categories.dtype)
+    # What objects are is not known before they are there; dask means text.
+    if isinstance(dtype, pd.StringDtype) or dtype.kind == "O":
+        return pa.large_string()
+    return pa.Schema.from_pandas(meta, preserve_index=False).field(0).type
+
+
+def parquet_relation(
+    connection: duckdb.DuckDBPyConnection, frame: dd.DataFrame
+) -> duckdb.DuckDBPyRelation | None:
+    """Return the scan of the files that a frame plainly reads, None if it does more."""
+    from dask.dataframe.dask_expr._expr import Projection
+    from dask.dataframe.dask_expr.io.parquet import ReadParquet
+
+    expr = frame.expr
+    while isinstance(expr, Projection):
+        expr = expr.frame
+    if not isinstance(expr, ReadParquet):
+        return None
+    if expr.operand("filters") or expr.operand("_partitions") is not None:
+        return None
+    paths = _paths(expr)
+    if not paths or not all(map(os.path.isfile, paths)):
+        return None
+    relation = connection.read_parquet(paths, hive_partitioning=False)
+    if not set(frame.columns) <= set(relation.columns):
+        return None
+    return relation.project(", ".join(map(quoted, frame.columns)))
+
+
+def _paths(read: Any) -> list[str]:
+    """List the files of a Parquet read, in order."""
+    if hasattr(read, "fragments"):
+        found = [fragment.path for fragment in read.fragments]
+    else:
+        parts = [part for part in read._plan["parts"] if isinstance(part, dict)]
+        found = [part["piece"][0] for part in parts]
+    return list(dict.fromkeys(found))

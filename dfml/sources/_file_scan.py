@@ -1,0 +1,310 @@
+"""Queries that are plain scans of Parquet files, and the same over some of their rows.
+
+A query is a plain scan if each row that it gives depends on one row of the files alone:
+``SELECT expressions FROM files WHERE condition``. DuckDB's own tree of the query is
+given other files and one more condition, so that all else means what it meant in the
+whole query.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from dfml.exceptions import QueryError
+from dfml.sources._columns import literal, quoted
+from dfml.sources._reopenable import check_drawn
+from dfml.sources._syntax import parse, references, unparse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import duckdb
+
+__all__ = ["ROW_NUMBER", "FileScan", "Piece", "find_scan"]
+
+#: The number of the row in its file, beside the columns of the query.
+ROW_NUMBER = "dfml: row"
+READERS = frozenset(["read_parquet", "parquet_scan"])
+EXTENSIONS = (".parquet", ".parq")
+#: What DuckDB may do in a scan that gives each row by itself.
+ROW_BY_ROW = frozenset(
+    ["EMPTY_RESULT", "FILTER", "PARQUET_SCAN", "PROJECTION", "READ_PARQUET"]
+)
+#: Columns that DuckDB has for each file, unless the file has one of that name.
+VIRTUAL = frozenset(["filename", "file_row_number"])
+#: Clauses that a plain scan does not have, with their values when they are not there.
+ABSENT: dict[str, Any] = {
+    "group_expressions": [],
+    "group_sets": [],
+    "having": None,
+    "sample": None,
+    "qualify": None,
+}
+TABLES = """
+    SELECT table_name FROM duckdb_tables()
+    UNION ALL SELECT view_name FROM duckdb_views()
+"""
+
+
+class Piece(NamedTuple):
+    """Consecutive rows of one file, and the number of its first row in the table."""
+
+    path: str
+    start: int
+    stop: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class FileScan:
+    """A plain scan; it pickles, and holds no open file.
+
+    Attributes
+    ----------
+    query : str
+        As the caller wrote it.
+    params : list, tuple, dict or None
+        Values in it.
+    tree : str
+        Its syntax tree.
+    first : str
+        The first of its files.
+    time_zone : str
+        Of the caller's connection.
+    """
+
+    query: str
+    params: Any
+    tree: str
+    first: str
+    time_zone: str
+
+    @contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a connection that sees nothing but files."""
+        with _private_connection(self.time_zone) as connection:
+            yield connection
+
+    def relation(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        paths: Sequence[str],
+        piece: Piece | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """Return the query over other files, with the number of each row.
+
+        Parameters
+        ----------
+        connection : DuckDBPyConnection
+            From :meth:`open`.
+        paths : sequence of str
+            The files. Columns and types are those of the first file of the whole
+            table, so that one is always among them.
+        piece : Piece, optional
+            The only rows to give.
+        """
+        return connection.sql(
+            self.sql(connection, paths, piece), params=self.params or None
+        )
+
+    def sql(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        paths: Sequence[str],
+        piece: Piece | None = None,
+    ) -> str:
+        """Return the text of :meth:`relation`."""
+        tree = json.loads(self.tree)
+        node = tree["statements"][0]["node"]
+        files = ", ".join(map(literal, dict.fromkeys([self.first, *paths])))
+        text = (
+            f"SELECT file_row_number AS {quoted(ROW_NUMBER)} "
+            f"FROM read_parquet([{files}])"
+        )
+        if piece is not None:
+            text += (
+                f" WHERE filename = {literal(piece.path)}"
+                f" AND file_row_number >= {piece.start}"
+                f" AND file_row_number < {piece.stop}"
+            )
+        ours = parse(connection, text)["statements"][0]["node"]
+        node["select_list"] += ours["select_list"]
+        node["where_clause"] = _both(ours["where_clause"], node["where_clause"])
+        arguments = node["from_table"]["function"]["arguments"]
+        arguments[0] = ours["from_table"]["function"]["arguments"][0]
+        return unparse(connection, tree)
+
+
+@contextmanager
+def _private_connection(time_zone: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute(f"SET TimeZone = {literal(time_zone)}")
+        yield connection
+
+
+def _both(ours: Any, theirs: Any) -> Any:
+    """Return the conjunction of two conditions, either of which may not be there."""
+    if ours is None or theirs is None:
+        return ours or theirs
+    return {
+        "class": "CONJUNCTION",
+        "type": "CONJUNCTION_AND",
+        "alias": "",
+        "children": [ours, theirs],
+    }
+
+
+def find_scan(
+    connection: duckdb.DuckDBPyConnection, query: str, params: Any
+) -> tuple[FileScan, list[str]]:
+    """Take a query for a plain scan.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+        The caller's.
+    query : str
+        One SELECT that DuckDB has bound on that connection.
+    params : list, tuple, dict or None
+        Values in the query.
+
+    Returns
+    -------
+    scan : FileScan
+        The query.
+    paths : list of str
+        Its files, in order.
+
+    Raises
+    ------
+    QueryError
+        If it is anything else.
+    """
+    import duckdb
+
+    ((time_zone,),) = connection.sql("SELECT current_setting('TimeZone')").fetchall()
+    tables = {name.casefold() for (name,) in connection.sql(TABLES).fetchall()}
+    with _private_connection(time_zone) as private:
+        tree = parse(private, query)
+        found = references(private, query)
+        check_drawn(query, private, found)
+        node = tree["statements"][0]["node"]
+        _check_clauses(query, node)
+        node["from_table"] = _as_function(private, query, node["from_table"], tables)
+        keeps_names = "filename" in json.dumps(node).casefold()
+        paths = _files(private, query, node, keep=keeps_names)
+        scan = FileScan(query, params, json.dumps(tree), paths[0], time_zone)
+        try:
+            _check_columns(private, query, paths)
+            _check_plan(private, scan, paths)
+        except (duckdb.CatalogException, duckdb.BinderException) as err:
+            # The caller's connection has bound it, for all rows together.
+            _refuse(query, f"what DuckDB cannot do for single rows of files: {err}")
+    return scan, paths
+
+
+def _check_clauses(query: str, node: dict[str, Any]) -> None:
+    """Refuse what is more than one SELECT, FROM and WHERE."""
+    if node["type"] != "SELECT_NODE" or node["cte_map"]["map"]:
+        _refuse(query, "a query of several parts")
+    for modifier in node["modifiers"]:
+        _refuse(query, modifier["type"].removesuffix("_MODIFIER"))
+    for clause, absent in ABSENT.items():
+        if node[clause] != absent:
+            _refuse(query, clause.replace("_", " "))
+
+
+def _as_function(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    table: dict[str, Any],
+    tables: set[str],
+) -> dict[str, Any]:
+    """Return the FROM of a scan with its files as the argument of a function."""
+    name = table["function"]["function_name"] if "function" in table else ""
+    if name.casefold() in READERS:
+        return table
+    path = table["qualified_name"]["path"] if table["type"] == "BASE_TABLE" else []
+    is_file = len(path) == 1 and path[0].casefold().endswith(EXTENSIONS)
+    if not is_file or path[0].casefold() in tables:
+        _refuse(query, "another table than Parquet files")
+    text = f"FROM read_parquet([{literal(path[0])}])"
+    function = parse(connection, text)["statements"][0]["node"]["from_table"]
+    # Such a table has the name of its file, without the extension.
+    stem = os.path.splitext(os.path.basename(path[0]))[0]
+    names = table["column_name_alias"]
+    return {**function, "alias": table["alias"] or stem, "column_name_alias": names}
+
+
+def _files(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    node: dict[str, Any],
+    *,
+    keep: bool,
+) -> list[str]:
+    """List the files of a scan, in order."""
+    first, *options = node["from_table"]["function"]["arguments"]
+    for option in options:
+        text = json.dumps(option).casefold()
+        if "union_by_name" in text and '"true"' in text:
+            _refuse(query, "union_by_name, for which every task would read all footers")
+    tree = parse(connection, "SELECT 1")
+    tree["statements"][0]["node"]["select_list"] = [first["expression"]]
+    found = references(connection, unparse(connection, tree))
+    if found.has_parameters or {path for _, path in found.names} > {("list_value",)}:
+        _refuse(query, "names of files that are computed")
+    ((patterns,),) = connection.sql(unparse(connection, tree)).fetchall()
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    paths = [
+        path
+        for pattern in patterns
+        for (path,) in connection.sql(
+            "SELECT file FROM glob(?)", params=[pattern]
+        ).fetchall()
+    ]
+    for path in paths:
+        if not os.path.isfile(path):
+            _refuse(query, f"{path!r}, which is on no file system")
+    # Workers may run in another directory; but a column may hold the name of the file.
+    return paths if keep else [os.path.abspath(path) for path in paths]
+
+
+def _check_columns(
+    connection: duckdb.DuckDBPyConnection, query: str, paths: list[str]
+) -> None:
+    """Refuse files with columns that hide those that DuckDB has for each file."""
+    files = ", ".join(map(literal, paths))
+    names = connection.sql(f"FROM read_parquet([{files}])").columns
+    for name in VIRTUAL.intersection(name.casefold() for name in names):
+        _refuse(query, f"a column {name!r} in the files")
+
+
+def _check_plan(
+    connection: duckdb.DuckDBPyConnection, scan: FileScan, paths: list[str]
+) -> None:
+    """Refuse a query of which DuckDB plans more than to read, choose and compute."""
+    text = f"EXPLAIN (FORMAT json) {scan.sql(connection, paths)}"
+    ((_, plan),) = connection.sql(text, params=scan.params or None).fetchall()
+    pending = json.loads(plan)
+    while pending:
+        step = pending.pop()
+        if step["name"].strip() not in ROW_BY_ROW:
+            _refuse(scan.query, step["name"].strip().lower().replace("_", " "))
+        pending += step["children"]
+
+
+def _refuse(query: str, what: str) -> NoReturn:
+    raise QueryError.expecting(
+        "read_sql",
+        'SELECT ... FROM Parquet files WHERE ..., row by row, for plan="files"',
+        f"{what}, in:\n{query}",
+        'use plan="spill", or plan="ranges" with partition_on=',
+    )

@@ -1,0 +1,149 @@
+"""What the plans share: sizes of partitions, and readers as dask DataFrames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask
+import pyarrow as pa
+
+from dfml.sources._columns import has_nullable_dtype, quoted
+from dfml.sources._spill import measure_rows, rows_per_batch
+from dfml.sources._stream import open_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import dask.dataframe as dd
+    import duckdb
+    import pandas as pd
+
+    from dfml.sources._columns import Column
+
+__all__ = [
+    "HEAD_ROWS",
+    "Sizes",
+    "count_values",
+    "default_rows",
+    "make_frame",
+    "row_width",
+]
+
+#: Bytes in memory of a partition, where nobody says how many there are.
+PARTITION_BYTES = 64 * 2**20
+#: The first rows say how wide a row is.
+HEAD_ROWS = 2_048
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How long partitions are to be; at most one of both is given."""
+
+    npartitions: int | None = None
+    rows_per_partition: int | None = None
+
+    @property
+    def are_given(self) -> bool:
+        """Whether the caller has said anything."""
+        return self.npartitions is not None or self.rows_per_partition is not None
+
+    def starts(self, n_rows: int, row_bytes: float) -> list[int]:
+        """Return the number of the first row of each partition.
+
+        Parameters
+        ----------
+        n_rows : int
+            Of the table.
+        row_bytes : float
+            Of a row, for partitions of whose length the caller has not said anything.
+        """
+        if self.npartitions is not None:
+            count = max(1, min(int(self.npartitions), n_rows))
+            return [n_rows * i // count for i in range(count)]
+        step = self.rows_per_partition or default_rows(row_bytes)
+        return list(range(0, max(1, n_rows), int(step)))
+
+
+def count_values(
+    relation: duckdb.DuckDBPyRelation, columns: Sequence[Column]
+) -> tuple[int, list[str]]:
+    """Count rows, and name the columns whose dtype is another with a null."""
+    names = [column.name for column in columns if has_nullable_dtype(column)]
+    asked = ", ".join(["count(*)", *[f"count({quoted(name)})" for name in names]])
+    ((n_rows, *counts),) = relation.aggregate(asked).fetchall()
+    pairs = zip(names, counts, strict=True)
+    return n_rows, [name for name, count in pairs if count < n_rows]
+
+
+def row_width(
+    head: duckdb.DuckDBPyRelation, columns: Sequence[Column], source: str
+) -> float:
+    """Return the mean bytes of a row in memory.
+
+    Parameters
+    ----------
+    head : DuckDBPyRelation
+        The first rows; it runs only where there is text.
+    columns : sequence of Column
+        Of the relation.
+    source : str
+        The query, for messages.
+    """
+    if not any(pa.types.is_large_string(column.arrow_type) for column in columns):
+        bits = sum(int(column.arrow_type.bit_width) for column in columns)
+        return max(1.0, bits / 8)
+    with open_stream(head, columns, source) as (_, batches):
+        width, _ = measure_rows(batches)
+        return width
+
+
+def default_rows(row_bytes: float) -> int:
+    """Return the rows of about 64 MiB, in whole batches so that none is read twice.
+
+    Parameters
+    ----------
+    row_bytes : float
+        The mean bytes of the first rows, from :func:`dfml.sources._spill.measure_rows`.
+
+    Returns
+    -------
+    rows : int
+        Of each partition but the last.
+    """
+    size = rows_per_batch(row_bytes)
+    return size * max(1, round(PARTITION_BYTES / (row_bytes * size)))
+
+
+def make_frame(
+    reader: Any,
+    parts: Sequence[Any],
+    meta: pd.DataFrame,
+    divisions: Sequence[Any] | None,
+) -> dd.DataFrame:
+    """Return the dask DataFrame whose partitions a reader reads.
+
+    Parameters
+    ----------
+    reader : callable
+        Takes one of the parts, and the columns by keyword, without a default: dask
+        then passes them always, also when there are none.
+    parts : sequence
+        What tells partitions apart.
+    meta : pandas DataFrame
+        No rows, all columns.
+    divisions : sequence or None
+        One more than there are parts, or None if they are not known.
+    """
+    import dask.dataframe as dd
+
+    # dask would convert str to its own "string", so that a frame made from the same
+    # rows by pandas had another dtype.
+    with dask.config.set({"dataframe.convert-string": False}):
+        return dd.from_map(
+            reader,
+            parts,
+            meta=meta,
+            divisions=None if divisions is None else tuple(divisions),
+            label="read-sql",
+        )
