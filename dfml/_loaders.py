@@ -27,15 +27,10 @@ __all__ = [
     "ClusterLoader",
     "Loaded",
     "Loader",
-<<<<<<< ours
-    "Task",
-    "Turn",
-    "count_threads",
-=======
     "LocalLoader",
     "Task",
     "Turn",
->>>>>>> theirs
+    "count_threads",
     "make_loader",
 ]
 

@@ -21,15 +21,10 @@ from dfml._loaders import (
     ClusterLoader,
     Loaded,
     Loader,
-<<<<<<< ours
-    Task,
-    Turn,
-    count_threads,
-=======
     LocalLoader,
     Task,
     Turn,
->>>>>>> theirs
+    count_threads,
     make_loader,
 )
 from dfml.exceptions import PartitionMismatchError
