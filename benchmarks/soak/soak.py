@@ -28,10 +28,10 @@ from _jobs import CLASSES, FailsOnce, Slow, same
 import dfml
 
 DRIVER = Path(__file__).with_name("_driver.py")
-#: Seconds of steps between two checkpoints, and what may run beside: the step behind
-#: which the checkpoint is noticed, the one queued, and the one in work.
+#: Seconds of steps between two checkpoints, and steps that may run before one that is
+#: due is noticed: a quarter of a second of them is submitted ahead, and two more.
 CHECKPOINT_SECONDS = 2.0
-BEHIND = 3
+BEHIND = int(0.25 / _jobs.SECONDS) + 2
 MOST_REPEATED = int(CHECKPOINT_SECONDS / _jobs.SECONDS) + BEHIND
 
 
