@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -85,7 +84,7 @@ class TableJob:
 @validate_params(
     {
         "model": [object],
-        "source": [str, os.PathLike],
+        "source": [object],
         "target": [object],
         "method": [str, list, tuple],
         "keep": [list, tuple, None],
@@ -102,7 +101,7 @@ class TableJob:
 )
 def predict_table(
     model: Any,
-    source: str | os.PathLike[str],
+    source: Any,
     target: Any,
     *,
     method: str | Sequence[str] = "predict",
@@ -116,7 +115,7 @@ def predict_table(
     prefix: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictionReport:
-    """Write a model's predictions for a Parquet table to another, all or nothing.
+    """Write a model's predictions for one table to another, all or nothing.
 
     Runs now, in parallel, on dask's scheduler or the ``distributed`` client of the
     process; on a cluster all workers need the same file system. A part of the source,
@@ -128,8 +127,11 @@ def predict_table(
     ----------
     model : estimator
         A fitted estimator of dfml or scikit-learn.
-    source : path
-        A Parquet file, a glob, or a folder, whose ``name=value`` folders are columns.
+    source : path, DeltaTable, pyiceberg Table or DuckDB relation
+        A Parquet file, a glob, or a folder, whose ``name=value`` folders are columns;
+        the folder of a Delta table, or a ``deltalake.DeltaTable`` at its version; an
+        Iceberg table at its current snapshot, or its metadata file; a DuckDB
+        relation, which runs now and is written to disk first.
     target : path
         A folder to make, with one file for each part of the source.
     method : str or list of str, default="predict"
@@ -170,9 +172,11 @@ def predict_table(
     -----
     Files are matched by column name. Types are widened where no value is lost
     (int32 to int64, a column of nulls to any type); else the files are refused. The
-    job is the same as an earlier one if paths, sizes and modification times of the
-    files, the content of the model, which does not change when it is saved and
-    loaded, and the columns are the same.
+    job is the same as an earlier one if the source, the content of the model, which
+    does not change when it is saved and loaded, and the columns are the same. A source
+    is the same if the paths, sizes and modification times of its files are, or the
+    version of the Delta table, the snapshot of the Iceberg table, or the rows of the
+    relation and their order, which ORDER BY fixes.
 
     Examples
     --------
@@ -210,16 +214,16 @@ def predict_table(
 
 
 def plan_job(
-    model: Any, source: str | os.PathLike[str], methods: Sequence[str], **columns: Any
+    model: Any, source: Any, methods: Sequence[str], **columns: Any
 ) -> TableJob:
-    """Read all footers and fix what will be written; no row is read.
+    """Open the source and fix what will be written.
 
     Parameters
     ----------
     model : estimator
         Fitted.
-    source : path
-        A Parquet file, a glob or a folder.
+    source : path, DeltaTable, pyiceberg Table or DuckDB relation
+        What to read.
     methods : sequence of str
         Response methods.
     **columns : dict

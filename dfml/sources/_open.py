@@ -11,6 +11,7 @@ from dfml.exceptions import InputTypeError, SourceError
 from dfml.sources._delta import DeltaSnapshot
 from dfml.sources._iceberg import IcebergSnapshot
 from dfml.sources._parquet import ParquetTable
+from dfml.sources._query_result import QueryResult
 
 if TYPE_CHECKING:
     from dfml.sources._base import SourceTable
@@ -47,6 +48,8 @@ def open_table(where: str, source: Any) -> SourceTable:
         return DeltaSnapshot.open(where, source)
     if _is_a(source, "pyiceberg.table", "Table"):
         return IcebergSnapshot.open(where, source)
+    if _is_a(source, "duckdb", "DuckDBPyRelation"):
+        return QueryResult.open(where, source)
     raise InputTypeError.expecting(
         where,
         "a path, a Delta table, an Iceberg table or a DuckDB relation as source",
