@@ -36,6 +36,19 @@ def open_catalog(folder):
         catalog.close()
 
 
+def load_or_create(folder, schema):
+    """The table ``db.t`` of the catalog in a folder."""
+    folder.mkdir(exist_ok=True)
+    catalog = SqlCatalog(
+        "lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}"
+    )
+    try:
+        catalog.create_namespace_if_not_exists("db")
+        return catalog.create_table_if_not_exists("db.t", schema)
+    finally:
+        catalog.close()
+
+
 def paths(table):
     """The data files of a table, in the order of its rows if each was one append."""
     tasks = table.scan().plan_files()

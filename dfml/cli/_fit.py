@@ -127,8 +127,8 @@ def fit(
 ) -> None:
     """Train a model on SOURCE and write it to a file.
 
-    SOURCE is SQL text, a .sql file, or Parquet: a file, a glob or a folder. The
-    features are all columns but the target and the weight.
+    SOURCE is SQL text, a .sql file, Parquet as a file, a glob or a folder, or the
+    folder of a Delta table. The features are all columns but the target and the weight.
     """
     check_output(output)
     cls = import_estimator(estimator)

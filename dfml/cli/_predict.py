@@ -79,7 +79,8 @@ def predict(
 ) -> None:
     """Write the predictions of MODEL for SOURCE to the new folder TARGET.
 
-    SOURCE is Parquet: a file, a glob or a folder. TARGET is there when all of it is
+    SOURCE is Parquet, as a file, a glob or a folder, or the folder of a Delta table.
+    TARGET is there when all of it is
     written, and not before.
     """
     if keep_none and keep is not None:

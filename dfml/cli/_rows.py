@@ -1,4 +1,4 @@
-"""The rows that a command works on: SQL text, a ``.sql`` file, or Parquet."""
+"""The rows that a command works on: SQL text, a ``.sql`` file, or a table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 import dfml
 from dfml.exceptions import ColumnMismatchError, SourceError
+from dfml.sources._open import open_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,12 +73,12 @@ def read_rows(
                 f"--database and --rows-per-partition go with SQL. {source!r} is"
                 " neither SQL text nor a .sql file."
             )
-        return _read_parquet(where, str(source))
+        return _read_table(where, str(source))
     return _run(query, database, rows_per_partition)
 
 
 def _query_in(source: str) -> str | None:
-    """Return the SQL that SOURCE is or holds, None for Parquet."""
+    """Return the SQL that SOURCE is or holds, None for a table."""
     path = Path(source)
     if source.lower().endswith(".sql"):
         if not path.is_file():
@@ -97,17 +98,15 @@ def _run(
         return dfml.read_sql(query, con, rows_per_partition=rows_per_partition)
 
 
-def _read_parquet(where: str, source: str) -> dd.DataFrame:
-    import dask.dataframe as dd
-
+def _read_table(where: str, source: str) -> dd.DataFrame:
     if not Path(source).exists() and not glob.glob(source, recursive=True):
         raise SourceError.expecting(
             where,
-            "SQL text, a .sql file, or a Parquet file, glob or folder",
+            "SQL text, a .sql file, a Parquet file, glob or folder, or a Delta table",
             f"{source!r}, where there is nothing",
             "check the path; SQL that starts with another word is taken by --sql",
         )
-    return dd.read_parquet(source)
+    return open_frame(where, source)
 
 
 def choose_columns(

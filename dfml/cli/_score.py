@@ -60,9 +60,9 @@ def score(
 ) -> None:
     """Score MODEL on SOURCE, without collecting the rows.
 
-    SOURCE is SQL text, a .sql file, or Parquet: a file, a glob or a folder. The score
-    is accuracy for classifiers and R squared for regressors, unless --scoring or the
-    model says otherwise.
+    SOURCE is SQL text, a .sql file, Parquet as a file, a glob or a folder, or the
+    folder of a Delta table. The score is accuracy for classifiers and R squared for
+    regressors, unless --scoring or the model says otherwise.
     """
     check_scoring(scoring)
     begin = time.perf_counter()

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from dfml.exceptions import InputTypeError, SourceError
 from dfml.sources._delta import DeltaSnapshot
+from dfml.sources._files import list_files
 from dfml.sources._iceberg import IcebergSnapshot
+from dfml.sources._lake import read_delta, read_iceberg
 from dfml.sources._parquet import ParquetTable
 from dfml.sources._query_result import QueryResult
 
 if TYPE_CHECKING:
-    from dfml.sources._base import SourceTable
+    import dask.dataframe as dd
 
-__all__ = ["open_table"]
+    from dfml.sources._base import SourceTable
+    from dfml.sources._files import SourceFile
+
+__all__ = ["open_frame", "open_table"]
 
 
 def open_table(where: str, source: Any) -> SourceTable:
@@ -58,6 +63,35 @@ def open_table(where: str, source: Any) -> SourceTable:
     )
 
 
+def open_frame(where: str, path: str) -> dd.DataFrame:
+    """Open a path as a dask DataFrame, whatever kind of table is there.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    path : str
+        As for :func:`open_table`.
+
+    Returns
+    -------
+    frame : dask DataFrame
+        From dask's own reader if it is Parquet.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, or rows of it would be wrong.
+    """
+    import dask.dataframe as dd
+
+    kind = _kind_of_path(path)
+    if kind != "Parquet":
+        return read_delta(path) if kind == "Delta" else read_iceberg(path)
+    _check_plain(where, list_files(where, path))
+    return dd.read_parquet(path)
+
+
 def _is_a(source: Any, module: str, name: str) -> bool:
     """Tell if it is of a class whose module is imported only if it may be one."""
     loaded = sys.modules.get(module)
@@ -65,23 +99,30 @@ def _is_a(source: Any, module: str, name: str) -> bool:
 
 
 def _open_path(where: str, path: str) -> SourceTable:
-    full = os.path.abspath(os.path.expanduser(path))
-    if os.path.isdir(os.path.join(full, "_delta_log")):
+    kind = _kind_of_path(path)
+    if kind == "Delta":
         return DeltaSnapshot.open(where, path)
-    if path.endswith(".metadata.json"):
+    if kind == "Iceberg":
         return IcebergSnapshot.open(where, path)
     table = ParquetTable.open(where, path)
-    _check_plain(where, {os.path.dirname(file.path) for file in table.files})
+    _check_plain(where, table.files)
     return table
 
 
-def _check_plain(where: str, folders: set[str]) -> None:
+def _kind_of_path(path: str) -> str:
+    full = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(os.path.join(full, "_delta_log")):
+        return "Delta"
+    return "Iceberg" if path.endswith(".metadata.json") else "Parquet"
+
+
+def _check_plain(where: str, files: list[SourceFile]) -> None:
     """Refuse files of a Delta or Iceberg table: some of their rows are deleted."""
     seen: set[str] = set()
-    for folder in folders:
+    for folder in {os.path.dirname(file.path) for file in files}:
         while folder not in seen:
             seen.add(folder)
-            kind, hint = _kind_of(folder)
+            kind, hint = _log_in(folder)
             if kind:
                 raise SourceError.expecting(
                     where,
@@ -93,7 +134,7 @@ def _check_plain(where: str, folders: set[str]) -> None:
             folder = os.path.dirname(folder)
 
 
-def _kind_of(folder: str) -> tuple[str, str]:
+def _log_in(folder: str) -> tuple[str, str]:
     if os.path.isdir(os.path.join(folder, "_delta_log")):
         return "Delta", "pass the folder of the table"
     if glob.glob(os.path.join(glob.escape(folder), "metadata", "*.metadata.json")):
