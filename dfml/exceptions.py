@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Self
 
 __all__ = [
+    "BadFileError",
+    "CheckFailedError",
     "CheckpointError",
     "ColumnCollisionError",
     "ColumnMismatchError",
@@ -98,6 +100,14 @@ class QueryError(DfmlError, ValueError):
 
 class SourceError(DfmlError, ValueError):
     """A file or table cannot be read, or its parts do not fit together."""
+
+
+class BadFileError(SourceError):
+    """A file of the source is broken: its footer or its data cannot be read."""
+
+
+class CheckFailedError(DfmlError, ValueError):
+    """What was to be written is not what ``checks=`` expects; nothing is visible."""
 
 
 class TargetError(DfmlError, ValueError):

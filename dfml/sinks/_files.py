@@ -29,8 +29,8 @@ class FileSystem:
     """Calls of the local file system, each of which may raise ``OSError``."""
 
     def create(self, path: str) -> BinaryIO:
-        """Open a new file for writing."""
-        return open(path, "xb")
+        """Open a new file for writing, and for reading what was written."""
+        return open(path, "x+b")
 
     def sync(self, file: BinaryIO) -> None:
         """Bring what was written to a file to the disk."""

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from dfml.exceptions import TargetError
 from dfml.sinks._partition_values import MAX_PARTITIONS, folder_of, split_rows
+from dfml.sources._seals import SEAL, seal
 
 if TYPE_CHECKING:
     from dfml.sinks._files import FileSystem
@@ -176,7 +177,9 @@ class _OpenFile:
 
     def close(self) -> int:
         """Bring all of it to the disk, and tell its bytes."""
+        self._writer.add_key_value_metadata(SEAL)
         self._writer.close()
+        seal(self._file)
         self._files.sync(self._file)
         n_bytes = self._file.tell()
         self._file.close()

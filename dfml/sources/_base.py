@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from dfml.exceptions import SourceError
+from dfml.exceptions import BadFileError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["BROKEN", "CHECK_FILE", "NoRows", "Part", "SourceTable", "unreadable"]
+__all__ = [
+    "BROKEN",
+    "CHECK_FILE",
+    "ChangedFileError",
+    "NoRows",
+    "Part",
+    "SourceTable",
+    "unreadable",
+]
 
 #: What to do about a file that belongs to no log.
 CHECK_FILE = "write the file again, or move it out of the source"
@@ -142,6 +150,10 @@ class NoRows:
         yield schema.empty_table()
 
 
+class ChangedFileError(OSError):
+    """A file is not the one that was listed."""
+
+
 def unreadable(
     where: str,
     what: str,
@@ -149,7 +161,10 @@ def unreadable(
     hint: str = CHECK_FILE,
 ) -> SourceError:
     """Make the error for files that cannot be read; to be raised from `err`."""
-    return SourceError.expecting(
+    # These say nothing of what is in the file.
+    is_of_file = not isinstance(err, ChangedFileError | MemoryError)
+    kind = BadFileError if is_of_file else SourceError
+    return kind.expecting(
         where,
         "files that can be read",
         f"{what}: {type(err).__name__}: {err}",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["open_frame", "open_table"]
 
 
-def open_table(where: str, source: Any) -> SourceTable:
+def open_table(where: str, source: Any, *, skips: bool = False) -> SourceTable:
     """Open a source for reading part by part; a DuckDB relation runs now.
 
     Parameters
@@ -34,6 +34,8 @@ def open_table(where: str, source: Any) -> SourceTable:
     source : path, deltalake.DeltaTable, pyiceberg.table.Table or DuckDBPyRelation
         A path is a Parquet file, a glob or a folder with Parquet files, the folder of
         a Delta table, or the metadata file of an Iceberg table.
+    skips : bool, default=False
+        Pass over broken files, if the source is Parquet files and nothing else.
 
     Returns
     -------
@@ -43,12 +45,20 @@ def open_table(where: str, source: Any) -> SourceTable:
     Raises
     ------
     InputTypeError
-        If it is none of these.
+        If it is none of these, or broken files of it cannot be passed over.
     SourceError
         If it cannot be read, or rows of it would be wrong.
     """
-    if isinstance(source, str | os.PathLike):
-        return _open_path(where, os.fspath(source))
+    is_path = isinstance(source, str | os.PathLike)
+    if skips and not (is_path and _kind_of_path(os.fspath(source)) == "Parquet"):
+        raise InputTypeError.expecting(
+            where,
+            'a path to plain Parquet files for on_bad_file="skip"',
+            repr(source) if is_path else type(source).__name__,
+            "leave on_bad_file= out: rows of this table would be wrong without a file",
+        )
+    if is_path:
+        return _open_path(where, os.fspath(source), skips)
     if _is_a(source, "deltalake", "DeltaTable"):
         return DeltaSnapshot.open(where, source)
     if _is_a(source, "pyiceberg.table", "Table"):
@@ -98,13 +108,13 @@ def _is_a(source: Any, module: str, name: str) -> bool:
     return loaded is not None and isinstance(source, getattr(loaded, name))
 
 
-def _open_path(where: str, path: str) -> SourceTable:
+def _open_path(where: str, path: str, skips: bool) -> SourceTable:
     kind = _kind_of_path(path)
     if kind == "Delta":
         return DeltaSnapshot.open(where, path)
     if kind == "Iceberg":
         return IcebergSnapshot.open(where, path)
-    table = ParquetTable.open(where, path)
+    table = ParquetTable.open(where, path, skips=skips)
     _check_plain(where, table.files)
     return table
 

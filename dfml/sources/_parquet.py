@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dfml.exceptions import SourceError
+from dfml.exceptions import BadFileError, SourceError
 from dfml.sources._arrow_types import merge_types
 from dfml.sources._base import BROKEN, unreadable
 from dfml.sources._files import (
@@ -71,12 +71,26 @@ class ParquetPart:
         keys = {
             name: pa.scalar(value, pa.string()) for name, value in self.groups.file.keys
         }
+        what = f"{self.describe()} (part {self.number})"
         try:
             for batch in self.groups.read(schema.names):
-                yield to_schema(batch, schema, keys)
+                yield _fit(where, what, batch, schema, keys)
+        except SourceError:
+            raise
         except BROKEN as err:
-            what = f"{self.describe()} (part {self.number})"
             raise unreadable(where, what, err) from err
+
+
+def _fit(where: str, what: str, batch: Any, schema: Any, keys: dict[str, Any]) -> Any:
+    try:
+        return to_schema(batch, schema, keys)
+    except pa.ArrowException as err:
+        raise SourceError.expecting(
+            where,
+            "values that fit the column's type in all files",
+            f"{what}: {err}",
+            "write these files again with one type a column, or leave the column out",
+        ) from err
 
 
 @dataclass
@@ -105,6 +119,8 @@ class ParquetTable:
         In the order of the files; empty if there are no rows.
     keys : list of str
         The columns that come from ``name=value`` folders: those not in the files.
+    skipped : dict
+        Paths of files that are broken, and why; they have no parts.
     """
 
     where: str
@@ -112,25 +128,50 @@ class ParquetTable:
     files: list[SourceFile]
     parts: list[ParquetPart] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    _first: str = ""
     _columns: dict[str, _Column] = field(default_factory=dict)
     _lacking: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, where: str, source: str | os.PathLike[str]) -> ParquetTable:
+    def open(
+        cls, where: str, source: str | os.PathLike[str], *, skips: bool = False
+    ) -> ParquetTable:
         """List a file, a glob or a folder and read every footer.
+
+        Parameters
+        ----------
+        where : str
+            The call, for messages.
+        source : path
+            What to open.
+        skips : bool, default=False
+            Pass over files whose footer cannot be read.
 
         Raises
         ------
+        BadFileError
+            If a footer cannot be read, or none of them.
         SourceError
-            If there is no file, or a footer cannot be read.
+            If there is no file.
         """
         table = cls(where, os.fspath(source), list_files(where, source))
         check_keys(where, table.files)
-        for file, schema, metadata in read_footers(where, table.files):
-            table._add_columns(file, schema)
-            table._add_parts(file, schema, metadata)
+        table._read_footers(table.skipped if skips else None)
+        if len(table.skipped) == len(table.files):
+            table._read_footers(None)  # to say what is wrong with them
         table._add_key_columns()
         return table
+
+    def _read_footers(self, skipped: dict[str, str] | None) -> None:
+        footers = read_footers(self.where, self.files, skipped=skipped)
+        try:
+            for file, schema, metadata in footers:
+                self._add_columns(file, schema)
+                self._add_parts(file, schema, metadata)
+        except BadFileError as err:
+            err.add_note(f"dfml: in a file that part {len(self.parts)} would be of.")
+            raise
 
     @property
     def names(self) -> list[str]:
@@ -213,7 +254,8 @@ class ParquetTable:
                 f"{twice} twice in {file.path!r}",
                 "rename the columns",
             )
-        is_first = file is self.files[0]
+        is_first = not self._first
+        self._first = self._first or file.path
         for name in self._columns.keys() - set(names):
             self._lacking.setdefault(name, file.path)
         for each in schema:
@@ -221,7 +263,7 @@ class ParquetTable:
             if known is None:
                 self._columns[each.name] = _Column(_without_id(each), file.path)
                 if not is_first:
-                    self._lacking.setdefault(each.name, self.files[0].path)
+                    self._lacking.setdefault(each.name, self._first)
             elif not known.field.equals(each):
                 _widen(known, each, file.path)
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfml.sources._base import BROKEN, CHECK_FILE, unreadable
+from dfml.exceptions import BadFileError
+from dfml.sources._base import BROKEN, CHECK_FILE, ChangedFileError, unreadable
+from dfml.sources._seals import check_seal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -77,19 +79,20 @@ class RowGroups:
 
         Raises
         ------
-        OSError
+        ChangedFileError
             If the file has changed since it was listed. Arrow's own errors pass.
         """
         stat = os.stat(self.file.path)
         if (stat.st_size, stat.st_mtime_ns) != (self.file.size, self.file.mtime_ns):
-            raise OSError("the file has changed since the source was listed")
+            raise ChangedFileError("it has changed since the source was listed")
         n_slices = -(-self.n_bytes // SLICE_BYTES) or 1
         n_rows = 0
         with pq.ParquetFile(
             self.file.path,
             page_checksum_verification=True,
             pre_buffer=False,
-            buffer_size=_BUFFER_BYTES,
+            # Small chunks are read as a whole, which takes less time.
+            buffer_size=_BUFFER_BYTES if self.n_bytes > SLICE_BYTES else 0,
             coerce_int96_timestamp_unit=int96,
         ) as opened:
             stored = opened.schema_arrow.names
@@ -105,9 +108,29 @@ class RowGroups:
 
 
 def read_footers(
-    where: str, files: Sequence[SourceFile], hint: str = CHECK_FILE
+    where: str,
+    files: Sequence[SourceFile],
+    hint: str = CHECK_FILE,
+    *,
+    skipped: dict[str, str] | None = None,
 ) -> Iterator[tuple[SourceFile, Any, Any]]:
     """Read the Arrow schema and the metadata of each file, several at a time.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    files : sequence of SourceFile
+        The files.
+    hint : str, optional
+        What to do about a broken one.
+    skipped : dict, optional
+        Takes the paths of broken files, and why they are; None makes an error of them.
+
+    Yields
+    ------
+    file, schema, metadata : tuple
+        In the order of the files.
 
     Raises
     ------
@@ -115,16 +138,21 @@ def read_footers(
         Naming the file.
     """
 
-    def read(file: SourceFile) -> tuple[SourceFile, Any, Any]:
+    def read(file: SourceFile) -> tuple[SourceFile, Any, Any] | None:
         try:
+            check_seal(file.path)
             with pq.ParquetFile(file.path) as opened:
                 return file, opened.schema_arrow, opened.metadata
         except BROKEN as err:
             what = f"{file.path!r} ({file.size} bytes)"
-            raise unreadable(where, what, err, hint) from err
+            error = unreadable(where, what, err, hint)
+            if skipped is None or not isinstance(error, BadFileError):
+                raise error from err
+            skipped[file.path] = f"{type(err).__name__}: {err}"
+            return None
 
     with ThreadPoolExecutor(8, "dfml-footer") as pool:
-        yield from pool.map(read, files)
+        yield from filter(None, pool.map(read, files))
 
 
 def cut_row_groups(file: SourceFile, schema: Any, metadata: Any) -> Iterator[RowGroups]:
