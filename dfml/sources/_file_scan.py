@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from uuid import uuid4
 
 from dfml.exceptions import QueryError
 from dfml.sources._columns import literal, quoted
@@ -69,17 +71,21 @@ class FileScan:
         As the caller wrote it.
     params : list, tuple, dict or None
         Values in it.
-    tree : str
-        Its syntax tree.
+    text : str
+        The query over one piece, with literals that begin with the mark in the place
+        of its files, file, start and stop.
+    mark : str
+        What is in no query.
     first : str
-        The first of its files.
+        The first of its files, whose columns and types are those of the table.
     time_zone : str
         Of the caller's connection.
     """
 
     query: str
     params: Any
-    tree: str
+    text: str
+    mark: str
     first: str
     time_zone: str
 
@@ -89,54 +95,13 @@ class FileScan:
         with _private_connection(self.time_zone) as connection:
             yield connection
 
-    def relation(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        paths: Sequence[str],
-        piece: Piece | None = None,
-    ) -> duckdb.DuckDBPyRelation:
-        """Return the query over other files, with the number of each row.
-
-        Parameters
-        ----------
-        connection : DuckDBPyConnection
-            From :meth:`open`.
-        paths : sequence of str
-            The files. Columns and types are those of the first file of the whole
-            table, so that one is always among them.
-        piece : Piece, optional
-            The only rows to give.
-        """
-        return connection.sql(
-            self.sql(connection, paths, piece), params=self.params or None
-        )
-
-    def sql(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        paths: Sequence[str],
-        piece: Piece | None = None,
-    ) -> str:
-        """Return the text of :meth:`relation`."""
-        tree = json.loads(self.tree)
-        node = tree["statements"][0]["node"]
-        files = ", ".join(map(literal, dict.fromkeys([self.first, *paths])))
-        text = (
-            f"SELECT file_row_number AS {quoted(ROW_NUMBER)} "
-            f"FROM read_parquet([{files}])"
-        )
-        if piece is not None:
-            text += (
-                f" WHERE filename = {literal(piece.path)}"
-                f" AND file_row_number >= {piece.start}"
-                f" AND file_row_number < {piece.stop}"
-            )
-        ours = parse(connection, text)["statements"][0]["node"]
-        node["select_list"] += ours["select_list"]
-        node["where_clause"] = _both(ours["where_clause"], node["where_clause"])
-        arguments = node["from_table"]["function"]["arguments"]
-        arguments[0] = ours["from_table"]["function"]["arguments"][0]
-        return unparse(connection, tree)
+    def sql(self, piece: Piece) -> str:
+        """Return the query over a piece, with the number of each row in its file."""
+        files = ", ".join(map(literal, dict.fromkeys([self.first, piece.path])))
+        text = self.text.replace(literal(f"{self.mark} files"), files)
+        text = text.replace(literal(f"{self.mark} file"), literal(piece.path))
+        text = text.replace(literal(f"{self.mark} start"), literal(str(piece.start)))
+        return text.replace(literal(f"{self.mark} stop"), literal(str(piece.stop)))
 
 
 @contextmanager
@@ -147,6 +112,28 @@ def _private_connection(time_zone: str) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("SET python_enable_replacements = false")
         connection.execute(f"SET TimeZone = {literal(time_zone)}")
         yield connection
+
+
+def _over(
+    connection: duckdb.DuckDBPyConnection,
+    tree: dict[str, Any],
+    files: Sequence[str],
+    condition: str = "",
+) -> str:
+    """Return the SQL of a scan over other files, with the number of each row."""
+    names = ", ".join(map(literal, files))
+    ours = parse(
+        connection,
+        f"SELECT file_row_number AS {quoted(ROW_NUMBER)} "
+        f"FROM read_parquet([{names}]) {condition}",
+    )["statements"][0]["node"]
+    tree = deepcopy(tree)
+    node = tree["statements"][0]["node"]
+    node["select_list"] += ours["select_list"]
+    node["where_clause"] = _both(ours["where_clause"], node["where_clause"])
+    arguments = node["from_table"]["function"]["arguments"]
+    arguments[0] = ours["from_table"]["function"]["arguments"][0]
+    return unparse(connection, tree)
 
 
 def _both(ours: Any, theirs: Any) -> Any:
@@ -163,7 +150,7 @@ def _both(ours: Any, theirs: Any) -> Any:
 
 def find_scan(
     connection: duckdb.DuckDBPyConnection, query: str, params: Any
-) -> tuple[FileScan, list[str]]:
+) -> tuple[FileScan, str, list[str]]:
     """Take a query for a plain scan.
 
     Parameters
@@ -179,6 +166,8 @@ def find_scan(
     -------
     scan : FileScan
         The query.
+    whole : str
+        The query over all its files, with the number of each row in its file.
     paths : list of str
         Its files, in order.
 
@@ -194,20 +183,27 @@ def find_scan(
     with _private_connection(time_zone) as private:
         tree = parse(private, query)
         found = references(private, query)
-        check_drawn(query, private, found)
+        check_drawn(query, found)
         node = tree["statements"][0]["node"]
         _check_clauses(query, node)
         node["from_table"] = _as_function(private, query, node["from_table"], tables)
         keeps_names = "filename" in json.dumps(node).casefold()
         paths = _files(private, query, node, keep=keeps_names)
-        scan = FileScan(query, params, json.dumps(tree), paths[0], time_zone)
+        whole = _over(private, tree, list(dict.fromkeys(paths)))
+        mark = f"dfml {uuid4().hex}"
+        piece = (
+            f"WHERE filename = {literal(f'{mark} file')} "
+            f"AND file_row_number >= CAST({literal(f'{mark} start')} AS BIGINT) "
+            f"AND file_row_number < CAST({literal(f'{mark} stop')} AS BIGINT)"
+        )
+        text = _over(private, tree, [f"{mark} files"], piece)
         try:
             _check_columns(private, query, paths)
-            _check_plan(private, scan, paths)
+            _check_plan(private, query, whole, params)
         except (duckdb.CatalogException, duckdb.BinderException) as err:
             # The caller's connection has bound it, for all rows together.
             _refuse(query, f"what DuckDB cannot do for single rows of files: {err}")
-    return scan, paths
+    return FileScan(query, params, text, mark, paths[0], time_zone), whole, paths
 
 
 def _check_clauses(query: str, node: dict[str, Any]) -> None:
@@ -288,16 +284,17 @@ def _check_columns(
 
 
 def _check_plan(
-    connection: duckdb.DuckDBPyConnection, scan: FileScan, paths: list[str]
+    connection: duckdb.DuckDBPyConnection, query: str, whole: str, params: Any
 ) -> None:
     """Refuse a query of which DuckDB plans more than to read, choose and compute."""
-    text = f"EXPLAIN (FORMAT json) {scan.sql(connection, paths)}"
-    ((_, plan),) = connection.sql(text, params=scan.params or None).fetchall()
+    ((_, plan),) = connection.sql(
+        f"EXPLAIN (FORMAT json) {whole}", params=params
+    ).fetchall()
     pending = json.loads(plan)
     while pending:
         step = pending.pop()
         if step["name"].strip() not in ROW_BY_ROW:
-            _refuse(scan.query, step["name"].strip().lower().replace("_", " "))
+            _refuse(query, step["name"].strip().lower().replace("_", " "))
         pending += step["children"]
 
 

@@ -94,7 +94,7 @@ class FileReader:
     ) -> pa.Table:
         """Read the rows of one file, numbered over the whole table."""
         self._check(piece, _state(piece.path), state, "size and time")
-        relation = self.scan.relation(connection, [piece.path], piece)
+        relation = connection.sql(self.scan.sql(piece), params=self.scan.params)
         known = {column.name: column for column in check_columns(relation)}
         self._check(piece, [*known], self.schema.names, "columns")
         rows = converted(relation, [*known.values()])
@@ -146,11 +146,11 @@ def read_files(
         If the query is more than a plain scan.
     """
     with database_errors(query):
-        scan, paths = find_scan(connection, query, params)
+        scan, whole, paths = find_scan(connection, query, params)
         states = {path: _state(path) for path in paths}
         with scan.open() as own:
             groups = _row_groups(own, paths)
-            relation = scan.relation(own, paths)
+            relation = own.sql(whole, params=params)
             columns = check_columns(relation)
             relation = converted(relation, columns)
             with open_stream(relation.limit(0), columns, query) as (schema, _):

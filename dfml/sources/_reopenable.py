@@ -6,9 +6,11 @@ too. What is in no file, and what is drawn anew each time, is refused by its nam
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dfml.exceptions import QueryError
+from dfml.sources._columns import quoted
 from dfml.sources._syntax import is_select, references
 
 if TYPE_CHECKING:
@@ -42,18 +44,19 @@ CATALOG = """
     FROM duckdb_views() WHERE NOT internal
     UNION ALL SELECT 'type', database_name, schema_name, type_name, NULL
     FROM duckdb_types() WHERE NOT internal
-    UNION ALL SELECT 'function', database_name, schema_name, function_name,
-        'SELECT ' || macro_definition
-    FROM duckdb_functions() WHERE NOT internal AND function_type = 'macro'
-    UNION ALL SELECT 'function', database_name, schema_name, function_name,
-        macro_definition
-    FROM duckdb_functions() WHERE NOT internal AND function_type = 'table_macro'
+"""
+MACROS = """
+    SELECT 'function', database_name, schema_name, function_name,
+        CASE function_type WHEN 'macro' THEN 'SELECT ' ELSE '' END || macro_definition
+    FROM duckdb_functions()
+    WHERE NOT internal AND function_type IN ('macro', 'table_macro')
 """
 FUNCTIONS = """
-    SELECT DISTINCT lower(function_name), coalesce(stability, '')
-    FROM duckdb_functions()
-    WHERE list_contains(?, lower(function_name)) AND macro_definition IS NULL
+    SELECT lower(function_name), max(coalesce(stability, '')) FROM duckdb_functions()
+    WHERE macro_definition IS NULL OR internal GROUP BY ALL
 """
+#: How DuckDB calls functions whose answer does not follow from their arguments.
+DRAWN = frozenset(["VOLATILE", "CONSISTENT_WITHIN_QUERY"])
 
 
 class _Named(NamedTuple):
@@ -96,15 +99,37 @@ def check_reopenable(
     QueryError
         Naming what is not there, or what is drawn anew each time.
     """
-    import duckdb
-
     if _is_in_transaction(connection):
         _refuse(query, "an open transaction, which no other connection can see")
+    usual = _usual(database.extensions)
+    for name, value in _settings(connection).items():
+        if value != usual.settings[name]:
+            _refuse(query, f"the setting {name} = {value!r} of this connection")
+    return _Walk(query, connection, database).is_in_database()
+
+
+class _Usual(NamedTuple):
+    """What every new connection has: settings, and functions with their stability."""
+
+    settings: dict[str, object]
+    functions: dict[str, str]
+
+
+@cache
+def _usual(extensions: tuple[str, ...]) -> _Usual:
+    """Return what a new connection has with some extensions; that does not change."""
+    import duckdb
+
     with duckdb.connect() as new:
-        for name in database.extensions:
+        for name in extensions:
             new.load_extension(name)
-        _check_settings(query, connection, new)
-        return _Walk(query, connection, new, database).is_in_database()
+        return _Usual(_settings(new), dict(new.sql(FUNCTIONS).fetchall()))
+
+
+def _settings(connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+    asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
+    (values,) = connection.sql(f"SELECT {asked}").fetchall()
+    return dict(zip(SETTINGS, values, strict=True))
 
 
 class _Walk:
@@ -114,14 +139,16 @@ class _Walk:
         self,
         query: str,
         connection: duckdb.DuckDBPyConnection,
-        new: duckdb.DuckDBPyConnection,
         database: Database,
     ) -> None:
         self._query = query
         self._connection = connection
-        self._new = new
-        self._names = database.names
-        self._catalog = [_Named(*row) for row in connection.sql(CATALOG).fetchall()]
+        self._database = database
+        self._catalog = self._named(CATALOG)
+        self._has_macros = False
+
+    def _named(self, catalog: str) -> list[_Named]:
+        return [_Named(*row) for row in self._connection.sql(catalog).fetchall()]
 
     def is_in_database(self) -> bool:
         """Check everything; tell whether no row comes from elsewhere."""
@@ -132,7 +159,7 @@ class _Walk:
                 continue
             seen.add(text)
             found = references(self._connection, text)
-            check_drawn(self._query, self._connection, found)
+            check_drawn(self._query, found, self._database.extensions)
             self._check_functions(found)
             meant = [self._meant(*each) for each in found.names]
             pending += [self._definition(each) for group in meant for each in group]
@@ -147,7 +174,7 @@ class _Walk:
         """Return all that a name may mean, each of which must be in a file."""
         meant = [each for each in self._catalog if each.answers_to(kind, path)]
         for each in meant:
-            if each.database not in self._names:
+            if each.database not in self._database.names:
                 _refuse(self._query, _describe(each))
         return meant
 
@@ -156,17 +183,29 @@ class _Walk:
         called = _called(found)
         for name in sorted(OPAQUE.intersection(called)):
             _refuse(self._query, f"{name}(), whose query is known only when it runs")
-        own = self._connection.sql(FUNCTIONS, params=[called]).fetchall()
-        usual = self._new.sql(FUNCTIONS, params=[called]).fetchall()
-        for name in sorted({name for name, _ in own} - {name for name, _ in usual}):
-            _refuse(self._query, f"the function {name!r} of this connection")
+        is_named = any(map(str.isalnum, "".join(called)))
+        if is_named and not self._has_macros:
+            # To list the functions takes DuckDB longer than all the rest.
+            self._catalog += self._named(MACROS)
+            self._has_macros = True
+        macros = {e.name.casefold() for e in self._catalog if e.kind == "function"}
+        usual = _usual(self._database.extensions).functions
+        rare = [name for name in called if name not in usual and name not in macros]
+        # Some that DuckDB lists nowhere are its own all the same.
+        own = dict(self._connection.sql(FUNCTIONS).fetchall()) if rare else {}
+        for name in rare:
+            if name in own:
+                _refuse(self._query, f"the function {name!r} of this connection")
 
     def _definition(self, named: _Named) -> str:
         """Return the query behind a view or a macro; of tables, one that is empty."""
         text = named.definition or "SELECT 1"
-        # The name of a view may hold any word: its query begins after the first AS
-        # after which there is one.
-        at = text.find(" AS ") if text.startswith("CREATE") else -1
+        if named.kind != "table" or named.definition is None:
+            return text
+        # Its query begins after the first AS behind its name after which there is one;
+        # columns may be named between them.
+        shown = quoted(named.name) if quoted(named.name) in text else named.name
+        at = text.find(" AS ", text.find(shown) + len(shown))
         while at >= 0:
             candidate = text[at + len(" AS ") :]
             if is_select(self._connection, candidate):
@@ -176,9 +215,18 @@ class _Walk:
 
 
 def check_drawn(
-    query: str, connection: duckdb.DuckDBPyConnection, found: References
+    query: str, found: References, extensions: tuple[str, ...] = ()
 ) -> None:
     """Refuse what gives other rows each time it runs.
+
+    Parameters
+    ----------
+    query : str
+        For messages.
+    found : References
+        What it names.
+    extensions : tuple of str
+        Whose functions it may call.
 
     Raises
     ------
@@ -189,13 +237,8 @@ def check_drawn(
         _refuse(query, "a sample, which is drawn anew for each partition")
     if found.has_loose_limit:
         _refuse(query, "LIMIT or DISTINCT ON without ORDER BY")
-    drawn = {
-        name
-        for name, stability in connection.sql(
-            FUNCTIONS, params=[_called(found)]
-        ).fetchall()
-        if stability in ("VOLATILE", "CONSISTENT_WITHIN_QUERY")
-    }
+    functions = _usual(extensions).functions
+    drawn = {name for name in _called(found) if functions.get(name) in DRAWN}
     for name in sorted((drawn | found.clocks) - HARMLESS):
         _refuse(query, f"{name}, whose answer is another one each time")
 
@@ -211,18 +254,6 @@ def _is_in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
         connection.sql("SELECT txid_current()").fetchall() for _ in range(2)
     )
     return bool(first == second)
-
-
-def _check_settings(
-    query: str, connection: duckdb.DuckDBPyConnection, new: duckdb.DuckDBPyConnection
-) -> None:
-    asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
-    own, usual = (
-        each.sql(f"SELECT {asked}").fetchall()[0] for each in (connection, new)
-    )
-    for name, value, default in zip(SETTINGS, own, usual, strict=True):
-        if value != default:
-            _refuse(query, f"the setting {name} = {value!r} of this connection")
 
 
 def _describe(named: _Named) -> str:
