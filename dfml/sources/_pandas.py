@@ -102,7 +102,11 @@ def to_frame(table: Any, dtypes: dict[str, Any], start: int = 0) -> pd.DataFrame
     names = table.schema.names
     index = pd.RangeIndex(start, start + table.num_rows)
     plain = [name for name in names if name not in dtypes]
-    frame = to_pandas(table.select(plain)).set_axis(index)
+    # One block for each dtype, which is a copy: people write to partitions.
+    frame: pd.DataFrame = table.select(plain).to_pandas(
+        types_mapper=_pandas_dtype, ignore_metadata=True, use_threads=False
+    )
+    frame = frame.set_axis(index)
     if len(plain) == len(names):
         return frame
     nullable = {

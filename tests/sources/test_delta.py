@@ -107,6 +107,71 @@ def test_column_added_later_is_null_in_older_files(root):
     assert read_all(root, ["new"])["new"].to_pylist() == [None, "a"]
 
 
+def test_instants_of_old_writers(root):
+    """They are kept in 96 bits, and end in 2262 if they are read as nanoseconds."""
+    moments = [dt.datetime(9999, 12, 31, 23, 59, 59, 999_999), dt.datetime(1, 1, 1)]
+    rows = pa.table({"t": pa.array([*moments, None], pa.timestamp("us"))})
+    old = log.add(root, "0.parquet", rows, use_deprecated_int96_timestamps=True)
+    log.commit(
+        root,
+        0,
+        log.protocol(reader=1),
+        log.metadata([log.field("t", "timestamp")]),
+        old,
+    )
+
+    wanted = pa.timestamp("us", "UTC")
+    assert (
+        read_all(root)["t"].combine_chunks().equals(rows["t"][:].cast(wanted).chunk(0))
+    )
+
+
+def test_nested_columns_and_fields_added_to_them(root):
+    inner = {
+        "type": "struct",
+        "fields": [log.field("a", "long"), log.field("b", "string")],
+    }
+    numbers = {"type": "array", "elementType": "long", "containsNull": True}
+    first = {"s": [{"a": 1}], "l": pa.array([[1, None]], pa.list_(pa.int32()))}
+    second = {"s": [{"b": "x", "a": 2}], "l": pa.array([None], pa.list_(pa.int64()))}
+    log.commit(
+        root,
+        0,
+        log.protocol(reader=1),
+        log.metadata([log.field("s", inner), log.field("l", numbers)]),
+        log.add(root, "0.parquet", pa.table(first), time=1),
+        log.add(root, "1.parquet", pa.table(second), time=2),
+    )
+
+    assert read_all(root).to_pylist() == [
+        {"s": {"a": 1, "b": None}, "l": [1, None]},
+        {"s": {"a": 2, "b": "x"}, "l": None},
+    ]
+
+
+def test_paths_outside_the_folder(tmp_path, root):
+    elsewhere = log.add(str(tmp_path), "b c.parquet", pa.table({"x": [1]}))
+    elsewhere["add"]["path"] = f"file://{tmp_path}/b%20c.parquet"
+    fields = [log.field("x", "long")]
+    log.commit(root, 0, log.protocol(reader=1), log.metadata(fields), elsewhere)
+
+    assert read_all(root)["x"].to_pylist() == [1]
+    assert open_table("read", root).overlaps(str(tmp_path))
+
+
+def test_checkpoint_of_version_2(root):
+    fields, version = [log.field("x", "long")], log.protocol("v2Checkpoint")
+    for number in range(2):
+        rows = pa.table({"x": [number]})
+        new = log.add(root, f"{number}.parquet", rows, time=number)
+        first = [version, log.metadata(fields, checkpointPolicy="v2")]
+        log.commit(root, number, *([] if number else first), new)
+    deltalake.DeltaTable(root).create_checkpoint()
+    os.remove(os.path.join(root, "_delta_log", f"{0:020}.json"))
+
+    assert read_all(root)["x"].to_pylist() == [0, 1]
+
+
 def test_table_without_rows(root):
     schema = pa.schema([("x", pa.int64()), ("k", pa.string())])
     deltalake.DeltaTable.create(root, schema, partition_by=["k"])
