@@ -19,12 +19,11 @@ from dask.dataframe.dask_expr._collection import new_collection
 from dask.dataframe.dask_expr._expr import Drop, Projection
 from dask.delayed import Delayed
 
-from dfml._arrays import Block, pack_features, pack_labels, pack_weights
+from dfml._packer import Packer, columns_of
 from dfml._schema import array_dtype, check_names, kind_of
 from dfml.exceptions import (
     ColumnMismatchError,
     InputTypeError,
-    LabelError,
     PartitionMismatchError,
 )
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Table",
     "as_frame",
+    "check_same_kind",
     "describe",
     "is_array",
     "is_lazy",
@@ -242,69 +242,17 @@ class Table:
     def packer(self) -> Packer:
         """Make the picklable function from a loaded partition to a Block."""
         is_frame = isinstance(self.features, pd.DataFrame)
+        columns = getattr(self.joint, "columns", None)
+        by_position = is_frame and not self.paired and columns is not None
         return Packer(
             features=list(self.features.columns) if is_frame else self.features.name,
+            columns=columns if by_position else None,
             target=self.target,
             weight=None if self.sample_weight is None else self.sample_weight.name,
             paired=self.paired,
             dtype=array_dtype(self.features) if is_frame else None,
             named=self.named,
         )
-
-
-@dataclass(frozen=True)
-class Packer:
-    """Turns what a partition loads as into a :class:`Block` of arrays."""
-
-    features: Any
-    target: Any
-    weight: Hashable | None
-    paired: bool
-    dtype: Any
-    named: bool
-
-    def split(self, loaded: Any) -> tuple[Any, Any, Any]:
-        """Separate features, target and weight, still as pandas objects."""
-        if self.paired:
-            X, y, weight = loaded
-            return X[self.features] if isinstance(X, pd.DataFrame) else X, y, weight
-        if isinstance(loaded, pd.Series):
-            return loaded, None, None
-        names = self.target_columns
-        y = None if names is None else loaded[names]
-        weight = None if self.weight is None else loaded[self.weight]
-        return loaded[self.features], y, weight
-
-    @property
-    def target_columns(self) -> Any:
-        """The name or list of names that selects the target."""
-        return None if self.target is None else _columns_of(self.target)
-
-    def __call__(self, loaded: Any) -> Block:
-        """Turn one loaded partition into arrays."""
-        X, y, weight = self.split(loaded)
-        return Block(
-            pack_features(X, self.dtype, named=self.named),
-            None if y is None else self.labels(y),
-            None if weight is None else pack_weights(weight),
-        )
-
-    def labels(self, y: pd.DataFrame | pd.Series[Any]) -> np.ndarray:
-        """Turn the target into an array; a missing class label is an error."""
-        metas = self.target if isinstance(y, pd.DataFrame) else self.target.to_frame()
-        columns = y if isinstance(y, pd.DataFrame) else y.to_frame()
-        for position, dtype in enumerate(metas.dtypes):
-            if getattr(dtype, "kind", "O") == "f":
-                continue  # NaN in a float target is the estimator's own business
-            n_missing = int(columns.iloc[:, position].isna().sum())
-            if n_missing:
-                raise LabelError.expecting(
-                    "fit",
-                    "a label in every row",
-                    f"{n_missing} missing in column {columns.columns[position]!r}",
-                    "drop those rows, for example ddf.dropna(subset=[label])",
-                )
-        return pack_labels(y, self.target)
 
 
 def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
@@ -331,7 +279,7 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
     PartitionMismatchError
         If the numbers of partitions differ.
     """
-    _check_same_kind(where, X, y, sample_weight)
+    check_same_kind(where, X, y, sample_weight)
     named = not is_array(X)
     X, y, sample_weight = _same_chunks(X, y, sample_weight)
     if isinstance(y, dd.DataFrame) and len(y.columns) == 1:
@@ -350,12 +298,14 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
     return _join_pairs(where, frame, y, sample_weight, named)
 
 
-def _check_same_kind(where: str, X: Any, y: Any, sample_weight: Any) -> None:
+def check_same_kind(where: str, X: Any, y: Any, sample_weight: Any) -> None:
+    """Refuse labels that cannot be of the same table as X."""
     for name, label in (("y", y), ("sample_weight", sample_weight)):
         names = label if isinstance(label, list) else [label]
         if label is None or all(isinstance(k, str) or _is_number(k) for k in names):
             continue
-        if not is_lazy(label) or is_array(label) != is_array(X) or is_relation(label):
+        in_relation = is_relation(X) or is_relation(label)
+        if not is_lazy(label) or is_array(label) != is_array(X) or in_relation:
             raise InputTypeError.expecting(
                 where,
                 f"{name} of the same table as X, or the name of a column",
@@ -406,12 +356,8 @@ def _join_by_name(
         )
     joint = new_collection(base)[selected]
     target = metas[0]
-    labels = None if target is None else joint[_columns_of(target)]
+    labels = None if target is None else joint[columns_of(target)]
     return Table(joint, frame._meta[kept], target, metas[1], labels)
-
-
-def _columns_of(meta: pd.DataFrame | pd.Series[Any]) -> Any:
-    return list(meta.columns) if isinstance(meta, pd.DataFrame) else meta.name
 
 
 def _base_of(collection: Any) -> tuple[Any, list[Hashable]]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from dfml._arrays import Block
-    from dfml._frames import Packer
     from dfml._partitions import Partitions, Turn
     from dfml._training import Plan
 
@@ -187,20 +186,20 @@ class MergedSteps:
         The lowered table.
     plan : Plan
         Order and epochs.
-    packer : Packer
-        Makes blocks of loaded partitions.
+    pack : callable
+        Makes a block of what a load gives.
     """
 
     def __init__(
         self,
         training: Training,
         blank: Training,
-        partitions: Partitions,
-        plan: Plan,
-        packer: Packer,
+        partitions: Partitions | StreamedPartitions,
+        plan: Plan | OpenPlan,
+        pack: Callable[[Any], Block],
     ) -> None:
         self._start = training
-        self._task = _TrainOne(Prepare(packer, plan.seed), blank)
+        self._task = _TrainOne(Prepare(pack, plan.seed), blank)
         self._partitions = partitions
         self._plan = plan
         # A binary counter: entry k stands for 2**k partitions, so that the tree is

@@ -25,6 +25,7 @@ from dfml.exceptions import EmptyTableError, EstimatorTypeError
 
 if TYPE_CHECKING:
     from dfml._arrays import Block
+    from dfml._packer import Packer
     from dfml._partitionwise import PartitionwiseMixin
 
 __all__ = ["resolve_scorer", "score_lazily"]
@@ -129,7 +130,7 @@ class _Measure:
 
     estimator: Any
     measure: Any
-    packer: _frames.Packer
+    packer: Packer
     config: dict[str, Any]
 
     def __call__(self, loaded: Any, _: Turn) -> Any:

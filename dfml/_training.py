@@ -16,16 +16,25 @@ from sklearn import config_context, get_config
 
 from dfml._labels import check_labels
 from dfml._partitions import Turn
+from dfml._streams import StreamedPartitions
 from dfml._threads import limit_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dfml._arrays import Block
-    from dfml._frames import Packer
     from dfml._loaders import Loaded
 
-__all__ = ["Plan", "Prepare", "Step", "Training", "shuffled_rows", "takes"]
+__all__ = [
+    "OpenPlan",
+    "Plan",
+    "Prepare",
+    "Step",
+    "Training",
+    "make_plan",
+    "shuffled_rows",
+    "takes",
+]
 
 
 def takes(method: Any, parameter: str) -> bool:
@@ -52,7 +61,8 @@ class Plan:
     epochs: int = 1
     seed: int | None = None
 
-    def __len__(self) -> int:
+    @property
+    def n_turns(self) -> int:
         """Count the turns."""
         return self.n_partitions * self.epochs
 
@@ -68,6 +78,59 @@ class Plan:
             yield from (Turn(int(number), epoch) for number in numbers)
 
 
+class OpenPlan:
+    """All blocks in their order; how many there are is found out on the way.
+
+    Parameters
+    ----------
+    partitions : StreamedPartitions
+        What is planned.
+    """
+
+    seed = None
+
+    def __init__(self, partitions: StreamedPartitions) -> None:
+        self._partitions = partitions
+        self.epochs = partitions.epochs
+
+    @property
+    def n_partitions(self) -> int | None:
+        """Count the blocks, once the first pass is over."""
+        return self._partitions.n_partitions
+
+    @property
+    def n_turns(self) -> int | None:
+        """Count the turns, once the first pass is over."""
+        known = self.n_partitions
+        return None if known is None else known * self.epochs
+
+    def turns(self, _: int = 0) -> Iterator[Turn]:
+        """List the loads of all epochs in order."""
+        return self._partitions.turns()
+
+
+def make_plan(
+    partitions: Partitions | StreamedPartitions, epochs: int, seed: int | None
+) -> Plan | OpenPlan:
+    """Plan epochs over the partitions of a table.
+
+    Parameters
+    ----------
+    partitions : Partitions or StreamedPartitions
+        Of the table; a stream knows its epochs, and has no seed.
+    epochs, seed
+        As in :class:`Plan`.
+
+    Returns
+    -------
+    plan : Plan or OpenPlan
+        The turns.
+    """
+    if isinstance(partitions, StreamedPartitions):
+        return OpenPlan(partitions)
+    return Plan(len(partitions), epochs, seed)
+
+
 def shuffled_rows(seed: int, turn: Turn, n_rows: int) -> Any:
     """Permute the rows of a partition, anew in each epoch."""
     generator = np.random.default_rng([seed, turn.epoch, turn.number])
@@ -78,12 +141,12 @@ def shuffled_rows(seed: int, turn: Turn, n_rows: int) -> Any:
 class Prepare:
     """Makes the block of a loaded partition, its rows permuted if there is a seed."""
 
-    packer: Packer
+    pack: Callable[[Any], Block]
     seed: int | None = None
 
     def __call__(self, loaded: Any, turn: Turn) -> Block:
         """Run where the partition was loaded."""
-        block = self.packer(loaded)
+        block = self.pack(loaded)
         if self.seed is None:
             return block
         return block.take(shuffled_rows(self.seed, turn, len(block)))

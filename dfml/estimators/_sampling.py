@@ -15,7 +15,8 @@ from dfml._partitions import Partitions, Turn
 from dfml.exceptions import EmptyTableError
 
 if TYPE_CHECKING:
-    from dfml._frames import Packer, Table
+    from dfml._frames import Table
+    from dfml._packer import Packer
 
 __all__ = ["Sample", "draw"]
 

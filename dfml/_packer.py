@@ -1,0 +1,109 @@
+"""From what a partition loads as to the block of arrays that an estimator takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dfml._arrays import Block, pack_features, pack_labels, pack_weights
+from dfml.exceptions import LabelError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    import numpy as np
+
+__all__ = ["Packer", "columns_of"]
+
+
+@dataclass(frozen=True)
+class Packer:
+    """Turns what a partition loads as into a :class:`Block` of arrays.
+
+    Parameters
+    ----------
+    features : list or label
+        Names of the features, or of the Series that is the only one.
+    columns : pandas Index or None
+        Columns that partitions have if they are as declared; None for triples.
+    target, weight, paired, dtype, named
+        As in :class:`dfml._frames.Table`; ``dtype`` is that of the array, None for
+        frames.
+    """
+
+    features: Any
+    columns: Any
+    target: Any
+    weight: Hashable | None
+    paired: bool
+    dtype: Any
+    named: bool
+
+    def split(self, loaded: Any) -> tuple[Any, Any, Any]:
+        """Separate features, target and weight, still as pandas objects."""
+        if self.paired:
+            X, y, weight = loaded
+            return X[self.features] if isinstance(X, pd.DataFrame) else X, y, weight
+        if isinstance(loaded, pd.Series):
+            return loaded, None, None
+        names = self.target_columns
+        y = None if names is None else loaded[names]
+        weight = None if self.weight is None else loaded[self.weight]
+        return self._features_of(loaded), y, weight
+
+    def _features_of(self, loaded: pd.DataFrame) -> pd.DataFrame:
+        # By position where all is as declared: 5 times as fast, which counts where
+        # partitions have ten rows.
+        if self.columns is not None and loaded.columns.equals(self.columns):
+            chosen: pd.DataFrame = loaded.take(self._positions, axis=1)
+            return chosen
+        return loaded[self.features]
+
+    @cached_property
+    def _positions(self) -> Any:
+        return self.columns.get_indexer(pd.Index(self.features))
+
+    @property
+    def target_columns(self) -> Any:
+        """The name or list of names that selects the target."""
+        return None if self.target is None else columns_of(self.target)
+
+    def __call__(self, loaded: Any) -> Block:
+        """Turn one loaded partition into arrays."""
+        X, y, weight = self.split(loaded)
+        return Block(
+            pack_features(X, self.dtype, named=self.named),
+            None if y is None else self.labels(y),
+            None if weight is None else pack_weights(weight),
+        )
+
+    @property
+    def _target_dtypes(self) -> list[Any]:
+        is_frame = isinstance(self.target, pd.DataFrame)
+        return list(self.target.dtypes) if is_frame else [self.target.dtype]
+
+    def labels(self, y: pd.DataFrame | pd.Series[Any]) -> np.ndarray:
+        """Turn the target into an array; a missing class label is an error."""
+        for position, dtype in enumerate(self._target_dtypes):
+            if getattr(dtype, "kind", "O") == "f":
+                continue  # NaN in a float target is the estimator's own business
+            column = y.iloc[:, position] if isinstance(y, pd.DataFrame) else y
+            if getattr(column.dtype, "kind", "O") in "iub":
+                continue  # these cannot be missing
+            n_missing = int(column.isna().sum())
+            if n_missing:
+                raise LabelError.expecting(
+                    "fit",
+                    "a label in every row",
+                    f"{n_missing} missing in column {column.name!r}",
+                    "drop those rows, for example ddf.dropna(subset=[label])",
+                )
+        return pack_labels(y, self.target)
+
+
+def columns_of(meta: pd.DataFrame | pd.Series[Any]) -> Any:
+    """Give the name, or the list of names, that selects a target."""
+    return list(meta.columns) if isinstance(meta, pd.DataFrame) else meta.name
