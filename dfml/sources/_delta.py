@@ -87,21 +87,22 @@ class DeltaPart:
         names = [name for name in schema.names if name not in self.values]
         try:
             batches = self.groups.read([self.stored.get(n, n) for n in names], "us")
-            for batch in self._undeleted(batches):
-                yield to_schema(batch, schema, null | self.values, self.stored)
+            values = null | self.values
+            tables = (to_schema(each, schema, values, self.stored) for each in batches)
+            yield from self._undeleted(tables)
         except BROKEN as err:
             what = f"{self.describe()} (part {self.number})"
             raise unreadable(where, what, err, _RESTORE) from err
 
-    def _undeleted(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def _undeleted(self, tables: Iterator[Any]) -> Iterator[Any]:
         if self.keep is None:
-            yield from batches
+            yield from tables
             return
         mask = np.unpackbits(np.frombuffer(self.keep, np.uint8)).astype(bool)
         start = 0
-        for batch in batches:
-            stop = start + batch.num_rows
-            kept = batch.filter(pa.array(mask[start:stop]))
+        for table in tables:
+            stop = start + table.num_rows
+            kept = table.filter(pa.array(mask[start:stop]))
             start = stop
             if kept.num_rows:
                 yield kept

@@ -238,6 +238,16 @@ def test_deleted_rows_are_gone_in_slices(vectors, monkeypatch):
     assert in_order(read_all(vectors)) == in_order(scan(vectors))
 
 
+def test_deleted_rows_of_text_as_views(root):
+    """As deltalake writes it when it compacts; Arrow does not filter such columns."""
+    rows = pa.table({"t": pa.array(["a", None, "c" * 20, "d"], pa.string_view())})
+    deleted = log.add(root, "0.parquet", rows, deleted=log.deleted_inline([0, 3]))
+    features, fields = log.protocol("deletionVectors"), [log.field("t", "string")]
+    log.commit(root, 0, features, log.metadata(fields), deleted)
+
+    assert read_all(root)["t"].to_pylist() == [None, "c" * 20]
+
+
 def test_missing_deletion_vector_is_an_error(vectors):
     (file,) = [f for f in os.listdir(vectors) if f.startswith("deletion_vector")]
     os.remove(os.path.join(vectors, file))
