@@ -16,7 +16,7 @@ from dfml._training import shuffled_rows
 if TYPE_CHECKING:
     from dfml._arrays import Block
     from dfml._partitions import Turn
-    from dfml._training import Plan
+    from dfml._training import OpenPlan, Plan
 
 __all__ = ["KeptBlocks"]
 
@@ -50,7 +50,7 @@ class KeptBlocks:
         Nothing is kept in its last epoch.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan | OpenPlan) -> None:
         self._plan = plan
         self._left = parse_bytes(dask.config.get("dfml.memory-budget", 0))
         self._blocks: dict[int, tuple[Turn, Block]] = {}

@@ -11,14 +11,17 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from dfml._arrays import pack_labels
 from dfml._partitions import Partitions, Turn
+from dfml._relations import RelationTable
 from dfml.exceptions import EmptyTableError, LabelError
+from dfml.sources._facts import distinct_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dfml._frames import Packer, Table
+    from dfml._frames import Table
+    from dfml._packer import Packer
 
 __all__ = ["check_labels", "find_classes"]
+
+_DROP_ROWS = "drop those rows, for example ddf.dropna(subset=[label])"
 
 #: More distinct labels than this are taken for a mistake, unless they are integers.
 MAX_CLASSES = 10_000
@@ -99,28 +102,42 @@ def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
         If a label is missing, there is only one class, or there are more than
         10,000 and they are not integers.
     """
+    if isinstance(table, RelationTable):
+        return _ask_database(where, table)
     if partitions.shares_work:
         found = partitions.map(_Distinct(table.packer(), is_label=False))
     else:
         labels = Partitions(table.labels)
         found = labels.map(_Distinct(table.packer(), is_label=True))
     several = isinstance(table.target, pd.DataFrame)
-    names: Sequence[Any] = table.target.columns if several else [table.target.name]
     classes = [
-        _merge_classes(where, name, [part[i] for part in found])
-        for i, name in enumerate(names)
+        _merge_classes(where, meta.name, [part[i] for part in found], _DROP_ROWS)
+        for i, meta in enumerate(_columns(table.target))
     ]
     return classes if several else classes[0]
 
 
-def _merge_classes(where: str, name: Any, parts: list[tuple[Any, int]]) -> Any:
+def _ask_database(where: str, table: RelationTable) -> Any:
+    """Find the classes by one query a target, which reads that column alone."""
+    classes = []
+    for meta in _columns(table.target):
+        values, n_missing = distinct_values(where, table.relation, meta.name)
+        part = pack_labels(values, meta), n_missing
+        hint = f"leave those rows out in the SQL, WHERE {meta.name} IS NOT NULL"
+        classes.append(_merge_classes(where, meta.name, [part], hint))
+    return classes if isinstance(table.target, pd.DataFrame) else classes[0]
+
+
+def _merge_classes(
+    where: str, name: Any, parts: list[tuple[Any, int]], hint: str
+) -> Any:
     missing = sum(count for _, count in parts)
     if missing:
         raise LabelError.expecting(
             where,
             "a label in every row",
             f"{missing} missing in column {name!r}",
-            "drop those rows, for example ddf.dropna(subset=[label])",
+            hint,
         )
     values = [labels for labels, _ in parts if len(labels)]
     if not values:

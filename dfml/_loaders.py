@@ -31,6 +31,8 @@ __all__ = [
     "Task",
     "Turn",
     "count_threads",
+    "count_workers",
+    "is_cluster",
     "make_loader",
 ]
 
@@ -148,7 +150,7 @@ class _ThreadLoader(LocalLoader):
 
     def __init__(self, get: Callable[..., Any], task: Task, spare: int) -> None:
         super().__init__(get, task)
-        self._pool = ThreadPoolExecutor(_n_workers() + spare, "dfml-load")
+        self._pool = ThreadPoolExecutor(count_workers() + spare, "dfml-load")
 
     def submit(self, graph: Graph, key: Any, turn: Turn) -> Any:
         context = contextvars.copy_context()
@@ -169,7 +171,7 @@ class _ProcessLoader(LocalLoader):
 
         super().__init__(get, task)
         self._pool = ProcessPoolExecutor(
-            _n_workers(), get_context(), _receive_task, (cloudpickle.dumps(task),)
+            count_workers(), get_context(), _receive_task, (cloudpickle.dumps(task),)
         )
 
     def submit(self, graph: Graph, key: Any, turn: Turn) -> Any:
@@ -192,7 +194,8 @@ def _load_received(pickled: bytes, turn: Turn) -> Loaded:
     return _load(graph, key, _received[-1], turn)
 
 
-def _n_workers() -> int:
+def count_workers() -> int:
+    """Count the threads or processes that dask would use on this machine."""
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
@@ -275,8 +278,12 @@ def _load_with(
 def count_threads(get: Callable[..., Any]) -> int:
     """Count the threads of this process that a scheduler loads in; 0 elsewhere."""
     elsewhere = (named_schedulers["synchronous"], named_schedulers["processes"])
-    is_cluster = hasattr(getattr(get, "__self__", None), "scheduler_info")
-    return 0 if is_cluster or get in elsewhere else _n_workers()
+    return 0 if is_cluster(get) or get in elsewhere else count_workers()
+
+
+def is_cluster(get: Callable[..., Any]) -> bool:
+    """Tell whether a scheduler is the one of a ``distributed`` cluster."""
+    return hasattr(getattr(get, "__self__", None), "scheduler_info")
 
 
 def make_loader(get: Callable[..., Any], task: Task, spare: int = 0) -> Loader:
@@ -296,9 +303,8 @@ def make_loader(get: Callable[..., Any], task: Task, spare: int = 0) -> Loader:
     loader : Loader
         To be closed.
     """
-    client = getattr(get, "__self__", None)
-    if client is not None and hasattr(client, "scheduler_info"):
-        return ClusterLoader(client, task)
+    if is_cluster(get):
+        return ClusterLoader(getattr(get, "__self__", None), task)
     if get is named_schedulers["synchronous"]:
         return LocalLoader(get, task)
     if get is named_schedulers["processes"]:

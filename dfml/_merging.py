@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from dfml._arrays import Block
     from dfml._partitions import Partitions, Turn
-    from dfml._training import Plan
+    from dfml._streams import StreamedPartitions
+    from dfml._training import OpenPlan, Plan
 
 __all__ = ["MERGES", "MergedSteps", "is_additive"]
 

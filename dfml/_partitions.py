@@ -7,7 +7,7 @@ the columns that are selected, which can pair the rows of X with those of anothe
 from __future__ import annotations
 
 from collections import deque
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -32,7 +32,7 @@ from dfml.exceptions import PartitionMismatchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["Loads", "Partitions", "Turn"]
+__all__ = ["Loads", "Partitions", "Turn", "in_window"]
 
 _SHARED = -1
 
@@ -143,20 +143,13 @@ class Partitions:
             In the order asked for. An error of a load carries a note with the number.
         """
         limit = 2 * CPU_COUNT if ahead is None else ahead
-        window: deque[tuple[Turn, Any]] = deque()
-        with self.loading(then, spare=spare) as loads:
-            try:
-                for turn in map(Turn, range(len(self))) if order is None else order:
-                    window.append((turn, loads.submit(turn)))
-                    if len(window) > limit:
-                        turn, future = window.popleft()
-                        yield turn, self.result(turn, future)
-                while window:
-                    turn, future = window.popleft()
-                    yield turn, self.result(turn, future)
-            finally:
-                for _, future in window:
-                    future.cancel()
+        turns = map(Turn, range(len(self))) if order is None else order
+        with (
+            self.loading(then, spare=spare) as loads,
+            closing(in_window(turns, loads.submit, limit)) as window,
+        ):
+            for turn, future in window:
+                yield turn, self.result(turn, future)
 
     def map(self, function: Callable[[Any, Turn], Any]) -> list[Any]:
         """Apply a function to every partition in parallel and gather the results."""
@@ -212,6 +205,38 @@ class Loads:
         """Start a function beside the loads, where they are in this process."""
         assert isinstance(self._loader, LocalLoader)
         return self._loader.call(function)
+
+
+def in_window(
+    turns: Iterable[Turn], submit: Callable[[Turn], Any], ahead: int
+) -> Generator[tuple[Turn, Any]]:
+    """Keep loads under way for the turns to come.
+
+    Parameters
+    ----------
+    turns : iterable of Turn
+        In order; looked at as far ahead as there are loads.
+    submit : callable
+        Starts the load of a turn, and returns its future.
+    ahead : int
+        Loads under way or done beside the one that was yielded last.
+
+    Yields
+    ------
+    turn, future : tuple
+        In order. What is left when this is closed is cancelled.
+    """
+    window: deque[tuple[Turn, Any]] = deque()
+    try:
+        for turn in turns:
+            window.append((turn, submit(turn)))
+            if len(window) > ahead:
+                yield window.popleft()
+        while window:
+            yield window.popleft()
+    finally:
+        for _, future in window:
+            future.cancel()
 
 
 def _union(needed: list[set[Any]]) -> list[Any]:

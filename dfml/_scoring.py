@@ -7,7 +7,7 @@ labels of all rows, gathered, but never the features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,16 @@ from sklearn.metrics import accuracy_score, get_scorer
 from sklearn.utils import get_tags
 
 from dfml import _frames
-from dfml._partitions import Partitions, Turn
+from dfml._relations import empty_frame, of_relation
 from dfml._responders import call, contract_of, knows_names
+from dfml._streams import open_partitions
 from dfml.exceptions import EmptyTableError, EstimatorTypeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dfml._arrays import Block
-    from dfml._packer import Packer
+    from dfml._partitions import Turn
     from dfml._partitionwise import PartitionwiseMixin
 
 __all__ = ["resolve_scorer", "score_lazily"]
@@ -97,10 +100,9 @@ def score_lazily(
         measure: Any = _Gather(resolve_scorer(where, scoring), estimator)
     else:
         measure = _default_measure(where, estimator)
-    packer = table.packer()
-    packer = replace(packer, named=packer.named and knows_names(owner))
-    task = _Measure(estimator, measure, packer, get_config())
-    states = [s for s in Partitions(table.joint).map(task) if s is not None]
+    opened = open_partitions(where, table, named=knows_names(owner))
+    task = _Measure(estimator, measure, opened.pack, get_config())
+    states = [s for s in opened.partitions.map(task) if s is not None]
     if not states:
         raise EmptyTableError.expecting(
             where, "at least one row", "none", "check the filters"
@@ -116,12 +118,15 @@ def _table(
     if y is None and contract is not None and contract.target is not None:
         targets = contract.targets
         y = targets[0] if len(targets) == 1 else list(targets)
-    frame = _frames.as_frame(where, X) if _frames.is_relation(X) else X
+    _frames.check_same_kind(where, X, y, sample_weight)
+    is_relation = _frames.is_relation(X)
+    frame, columns = empty_frame(where, X) if is_relation else (X, ())
     if contract is not None and isinstance(frame, dd.DataFrame):
         features = contract.check(where, frame._meta)
         labels = (_frames.label_names(where, frame, k) for k in (y, sample_weight))
         frame = frame[list(dict.fromkeys([*features, *chain.from_iterable(labels)]))]
-    return _frames.join(where, frame, y, sample_weight)
+    table = _frames.join(where, frame, y, sample_weight)
+    return of_relation(table, X, columns) if is_relation else table
 
 
 @dataclass(frozen=True)
@@ -130,11 +135,11 @@ class _Measure:
 
     estimator: Any
     measure: Any
-    packer: Packer
+    pack: Callable[[Any], Block]
     config: dict[str, Any]
 
     def __call__(self, loaded: Any, _: Turn) -> Any:
-        block = self.packer(loaded)
+        block = self.pack(loaded)
         return self.measure.state(self, block) if len(block) else None
 
     def respond(self, name: str, block: Block) -> Any:

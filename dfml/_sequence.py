@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import pandas as pd
 from sklearn.utils import check_array
 
 from dfml._kept_blocks import KeptBlocks
+from dfml._partitions import in_window
 from dfml._remote import RemoteSteps
 from dfml._training import Prepare
 from dfml.exceptions import DfmlWarning
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from dfml._arrays import Block
-    from dfml._frames import Packer
     from dfml._partitions import Loads, Partitions, Turn
-    from dfml._training import Plan, Step, Training
+    from dfml._streams import StreamedPartitions, StreamLoads
+    from dfml._training import OpenPlan, Plan, Step, Training
 
 __all__ = ["Sequence"]
 
@@ -46,12 +46,12 @@ class Sequence:
     ----------
     training : Training
         Where to begin; it may have steps behind it.
-    partitions : Partitions
-        The lowered table.
-    plan : Plan
+    partitions : Partitions or StreamedPartitions
+        The lowered table, or the relation.
+    plan : Plan or OpenPlan
         Order and epochs.
-    packer : Packer
-        Makes blocks of loaded partitions.
+    pack : callable
+        Makes a block of what a load gives.
     ahead : int
         Partitions loading or loaded beside the one in training.
     watched : bool, default=False
@@ -61,17 +61,17 @@ class Sequence:
     def __init__(
         self,
         training: Training,
-        partitions: Partitions,
-        plan: Plan,
-        packer: Packer,
+        partitions: Partitions | StreamedPartitions,
+        plan: Plan | OpenPlan,
+        pack: Callable[[Any], Block],
         ahead: int,
         *,
         watched: bool = False,
     ) -> None:
         self._training = training
-        self._partitions = partitions
+        self._partitions: Any = partitions
         self._plan = plan
-        self._prepare = Prepare(packer, plan.seed)
+        self._prepare = Prepare(pack, plan.seed)
         self._ahead = ahead
         self._watched = watched
         self._kept = KeptBlocks(plan)
@@ -120,18 +120,24 @@ class Sequence:
         self._block = self._remote.block
         yield from self._remote.steps(turns)
 
-    def _here(self, loads: Loads, turns: Iterator[Turn]) -> Generator[Step]:
+    def _here(
+        self, loads: Loads | StreamLoads, turns: Iterator[Turn]
+    ) -> Generator[Step]:
         # scikit-learn imports some of what it needs at the first call: on the main
         # thread that cannot meet an import lock that a signal has left behind.
         check_array(pd.DataFrame({"x": [0.0]}))
         # Steps run off the main thread, where Ctrl-C cannot cut them in half:
         # scikit-learn's MLP would swallow it.
-        with ThreadPoolExecutor(1, "dfml-train") as thread:
+        with ThreadPoolExecutor(1, "dfml-train") as thread, ExitStack() as stack:
             waiting = _Clock()
-            for turn, future in self._window(loads, turns):
+            window = in_window(turns, partial(self._submit, loads), self._ahead)
+            stack.enter_context(closing(window))
+            for turn, future in window:
                 with waiting:
                     loaded = self._partitions.result(turn, future)
                 del future
+                if loaded is None:  # the rows of a stream have ended before this turn
+                    continue
                 _whole(thread.submit(self._training.step, turn, loaded))
                 self._kept.keep(turn, loaded.value)
                 self._block = partial(getattr, loaded, "value")
@@ -140,23 +146,10 @@ class Sequence:
                 yield replace(self._training.last, seconds_waiting=waiting.take())
                 self._block = None
 
-    def _window(
-        self, loads: Loads, turns: Iterator[Turn]
-    ) -> Generator[tuple[Turn, Any]]:
-        """Keep loads under way for the turns to come; futures come in order."""
-        window: deque[tuple[Turn, Any]] = deque()
-        try:
-            for turn in turns:
-                again = self._kept.again(turn)
-                future = loads.submit(turn) if again is None else loads.call(again)
-                window.append((turn, future))
-                if len(window) > self._ahead:
-                    yield window.popleft()
-            while window:
-                yield window.popleft()
-        finally:
-            for _, future in window:
-                future.cancel()
+    def _submit(self, loads: Loads | StreamLoads, turn: Turn) -> Any:
+        """Start a load, or give again what was kept of an earlier epoch."""
+        again = self._kept.again(turn)
+        return loads.submit(turn) if again is None else loads.call(again)
 
 
 def _whole(running: Any) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dfml._arrays import Block
     from dfml._loaders import Loaded
+    from dfml._partitions import Partitions
 
 __all__ = [
     "OpenPlan",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dfml._sequence import Sequence as Steps
-    from dfml._training import Plan, Step, Training
+    from dfml._training import OpenPlan, Plan, Step, Training
 
 _log = logging.getLogger("dfml")
 
@@ -35,7 +35,11 @@ class Watcher(Protocol):
 
 
 def watch(
-    where: str, steps: Steps, plan: Plan, watchers: Sequence[Watcher], done: int = 0
+    where: str,
+    steps: Steps,
+    plan: Plan | OpenPlan,
+    watchers: Sequence[Watcher],
+    done: int = 0,
 ) -> None:
     """Run a sequence to its end, or until a watcher asks to stop.
 
@@ -59,10 +63,11 @@ def watch(
     """
     for step in steps.steps(where, done):
         done += 1
-        of = done, len(plan)
-        _log.debug("%s: step %d of %d", where, *of, extra={"progress": of})
+        of = done, plan.n_turns
+        _log.debug("%s: step %s of %s", where, *of, extra={"progress": of})
         stop = [w.after_step(step, steps.state) for w in watchers]
-        if done % plan.n_partitions == 0:
+        # How many partitions a stream has is known when its first pass is over.
+        if plan.n_partitions and done % plan.n_partitions == 0:
             stop += [w.after_epoch(step.epoch, steps.state) for w in watchers]
         if any(stop):
             break
@@ -164,7 +169,7 @@ class Callbacks:
         Where the rows of a step are, for callbacks that look at them.
     """
 
-    def __init__(self, estimator: Any, plan: Plan, steps: Any) -> None:
+    def __init__(self, estimator: Any, plan: Plan | OpenPlan, steps: Any) -> None:
         self._estimator = estimator
         self._plan = plan
         self._steps = steps

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from dfml._partitions import Turn
-    from dfml._training import Plan
+    from dfml._training import OpenPlan, Plan
 
 __all__ = ["Fitting", "InMemorySteps", "Validate", "has_callbacks", "own_score"]
 
@@ -102,7 +102,7 @@ class InMemorySteps:
     """
 
     def __init__(
-        self, training: Training, plan: Plan, X: Any, y: Any, weight: Any
+        self, training: Training, plan: Plan | OpenPlan, X: Any, y: Any, weight: Any
     ) -> None:
         self._training = training
         self._plan = plan
@@ -163,7 +163,11 @@ class Fitting:
     """
 
     def __init__(
-        self, owner: Any, plan: Plan, validate: Validate | None, job: Job | None
+        self,
+        owner: Any,
+        plan: Plan | OpenPlan,
+        validate: Validate | None,
+        job: Job | None,
     ) -> None:
         self._owner = owner
         self._plan = plan

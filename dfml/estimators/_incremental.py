@@ -23,10 +23,11 @@ from dfml import _frames
 from dfml._checkpoints import Job
 from dfml._labels import find_classes
 from dfml._merging import MergedSteps, is_additive
-from dfml._partitions import Partitions
+from dfml._relations import RelationTable, join_lazily, warn_of_order
 from dfml._scoring import resolve_scorer
 from dfml._sequence import Sequence
-from dfml._training import Plan, Training, takes
+from dfml._streams import Opened, open_partitions
+from dfml._training import OpenPlan, Plan, Training, make_plan, takes
 from dfml.estimators._base import MetaEstimator, answers
 from dfml.estimators._checks import check_partial_fit, check_takes_text
 from dfml.estimators._fitting import (
@@ -35,6 +36,7 @@ from dfml.estimators._fitting import (
     Validate,
     has_callbacks,
 )
+from dfml.exceptions import CheckpointError
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -292,7 +294,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         training.options = dict(self._routed(method, fit_params))
         weight = training.options.pop("sample_weight", None)
         if _frames.is_lazy(X):
-            table = _frames.join(where, X, y, weight)
+            table = join_lazily(where, X, y, weight)
             if training.n_partitions_seen and self._contract is not None:
                 table = table.select(self._contract.check(where, table.features))
             self._train_lazily(where, training, table, epochs, validate)
@@ -317,17 +319,18 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         validate: Validate | None,
     ) -> None:
         check_takes_text(where, training.model, table)
-        partitions = Partitions(table.joint)
+        opened = self._open(where, table, epochs)
+        table, partitions = opened.table, opened.partitions
         if training.classes is None and self._wants_classes(training.model, table):
             found = find_classes(where, table, partitions)
             training.classes = _as_model_wants(training.model, found)
         job = self._job(where, training, table, epochs, validate)
         seed = self._draw_seed() if job is None else job.seed(self._draw_seed)
-        plan = Plan(len(partitions), epochs, seed)
+        plan = make_plan(partitions, epochs, seed)
         fitting = Fitting(self, plan, validate, job)
         training = fitting.begin(training)
         before = training.n_partitions_seen
-        steps = self._steps(training, partitions, plan, table.packer(), fitting)
+        steps = self._steps(training, opened, plan, fitting)
         try:
             fitting.run(where, steps)
         except KeyboardInterrupt as interrupt:
@@ -336,20 +339,36 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
                 self._keep(reached, fitting, table)
                 interrupt.add_note(
                     "dfml: estimator_ holds the model after "
-                    f"{len(fitting.history.rows)} of {len(plan)} partitions."
+                    f"{len(fitting.history.rows)} of {plan.n_turns or 'more'} "
+                    "partitions."
                 )
             raise
         self._keep(steps.state(), fitting, table)
 
+    def _open(self, where: str, table: _frames.Table, epochs: int) -> Opened:
+        """Get ready to load; say what is not certain about a relation."""
+        if isinstance(table, RelationTable):
+            if self.checkpoint is not None:
+                raise CheckpointError.expecting(
+                    where,
+                    "data that a later process can recognise, for checkpoint=",
+                    "a DuckDB relation",
+                    "keep its rows, read_sql(query, connection, spill_to=folder), and "
+                    "train on that frame",
+                )
+            warn_of_order(where, table.relation)
+        reason = "shuffle=True permutes its partitions" if self.shuffle else None
+        return open_partitions(where, table, epochs=epochs, needs_partitions=reason)
+
     def _steps(
         self,
         training: Training,
-        partitions: Partitions,
-        plan: Plan,
-        packer: _frames.Packer,
+        opened: Opened,
+        plan: Plan | OpenPlan,
         fitting: Fitting,
     ) -> Sequence | MergedSteps:
         """Run in parallel what adds up, in a sequence all else."""
+        partitions, pack = opened.partitions, opened.pack
         watched = has_callbacks(self)
         in_order = self.checkpoint is not None or fitting.is_prequential or watched
         if self.merge and is_additive(training.model) and not in_order:
@@ -361,9 +380,9 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
                 n_samples_seen=0,
                 first_rows=None,
             )
-            return MergedSteps(training, blank, partitions, plan, packer)
+            return MergedSteps(training, blank, partitions, plan, pack)
         return Sequence(
-            training, partitions, plan, packer, self.look_ahead, watched=watched
+            training, partitions, plan, pack, self.look_ahead, watched=watched
         )
 
     def _job(

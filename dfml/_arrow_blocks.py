@@ -1,0 +1,144 @@
+"""Arrow batches as blocks of arrays, row by row as they come.
+
+A block is the same, bit for bit, as the one that :class:`dfml._packer.Packer` makes of
+a pandas frame of the same rows. Columns of numbers go straight from Arrow into the
+C-ordered array that the estimator gets, in one copy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from dfml._arrays import Block, pack_weights
+from dfml.sources._columns import rows_to_pandas
+
+if TYPE_CHECKING:
+    from dfml._packer import Packer
+
+__all__ = ["BlockMaker", "make_block_maker"]
+
+
+class BlockMaker(Protocol):
+    """Collects the rows of one block."""
+
+    def __len__(self) -> int:
+        """Count the rows so far."""
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take some more rows."""
+
+    def finish(self) -> Block:
+        """Give the block of all rows."""
+
+
+def make_block_maker(
+    packer: Packer, schema: pa.Schema, dtypes: dict[str, Any], n_rows: int
+) -> BlockMaker:
+    """Begin a block.
+
+    Parameters
+    ----------
+    packer : Packer
+        Says which columns are features, target and weight, and the dtype of arrays.
+    schema : pyarrow Schema
+        Of the batches.
+    dtypes : dict
+        The dtypes in pandas of nullable and categorical columns.
+    n_rows : int
+        The most rows that the block will have.
+
+    Returns
+    -------
+    maker : BlockMaker
+        Empty.
+    """
+    if packer.dtype is None:
+        return _FrameMaker(packer, schema, dtypes)
+    return _ArrayMaker(packer, schema, dtypes, n_rows)
+
+
+class _FrameMaker:
+    """Keeps the batches: not all columns are numbers, so that pandas packs them."""
+
+    def __init__(
+        self, packer: Packer, schema: pa.Schema, dtypes: dict[str, Any]
+    ) -> None:
+        self._packer = packer
+        self._schema = schema
+        self._dtypes = dtypes
+        self._batches: list[pa.RecordBatch] = []
+
+    def __len__(self) -> int:
+        return sum(batch.num_rows for batch in self._batches)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+
+    def frame(self) -> pd.DataFrame:
+        """Give all rows as pandas."""
+        table = pa.Table.from_batches(self._batches, schema=self._schema)
+        return rows_to_pandas(table, self._dtypes)
+
+    def finish(self) -> Block:
+        return self._packer(self.frame())
+
+
+class _ArrayMaker:
+    """Fills one array with the features; the other columns are kept as they come."""
+
+    def __init__(
+        self,
+        packer: Packer,
+        schema: pa.Schema,
+        dtypes: dict[str, Any],
+        n_rows: int,
+    ) -> None:
+        self._packer = packer
+        self._array = np.empty((n_rows, len(packer.features)), dtype=packer.dtype)
+        self._n_rows = 0
+        others = [name for name in schema.names if name not in packer.features]
+        self._others = others
+        self._rest = _FrameMaker(
+            packer, pa.schema([schema.field(name) for name in others]), dtypes
+        )
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        columns = [batch.column(name) for name in self._packer.features]
+        if self._array.dtype.kind != "f" and any(c.null_count for c in columns):
+            # As in partitions: only where there is a null the wider type is needed.
+            self._array = self._array.astype("float64")
+        stop = self._n_rows + batch.num_rows
+        for position, column in enumerate(columns):
+            self._array[self._n_rows : stop, position] = _values(column)
+        self._n_rows = stop
+        if self._others:
+            self._rest.add(batch.select(self._others))
+
+    def finish(self) -> Block:
+        X: Any = self._array[: self._n_rows]
+        if self._packer.named:
+            X = pd.DataFrame(X, columns=self._packer.features, copy=False)
+        if not self._others:
+            return Block(X)
+        rest = self._rest.frame()
+        target, weight = self._packer.target_columns, self._packer.weight
+        return Block(
+            X,
+            None if target is None else self._packer.labels(rest[target]),
+            None if weight is None else pack_weights(rest[weight]),
+        )
+
+
+def _values(column: pa.Array) -> np.ndarray:
+    """Give the values of a column of numbers; a null is NaN."""
+    if column.null_count and pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())  # NumPy has no flag for "neither"
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return values
