@@ -94,8 +94,8 @@ class RemoteSteps:
         self._done = training
         self._done_future: Any = None
         self._chain = self._root(training)
-        self._gate: Any = None
         self._block: Any = None
+        self._loading: deque[_Load] = deque()
         self._pending: deque[_Submitted] = deque()
 
     def state(self) -> Training:
@@ -111,36 +111,50 @@ class RemoteSteps:
 
     def steps(self, turns: Iterator[Turn]) -> Generator[Step]:
         """Submit the steps, and yield each when it is done."""
-        unsaved, depth = 0.0, 1
-        for load in self._window(turns):
-            self._submit(load)
-            del load
-            while len(self._pending) > depth:
-                step = self._finish()
-                unsaved += step.seconds_training
-                depth = self._depth(step.seconds_training)
-                yield step
-            if unsaved > CHECKPOINT_SECONDS:
-                while self._pending:
-                    yield self._finish()
-                # A new root: what a lost worker takes with it begins here.
-                self._chain, unsaved = self._root(self.state()), 0.0
-        while self._pending:
-            yield self._finish()
+        for _ in range(self._ahead + 1):
+            self._load(turns)
+        while self._loading:
+            yield from self._run_ahead(turns)
+            yield from self._take_root(turns)
+        yield from self._finish_all()
         self.state()
 
-    def _window(self, turns: Iterator[Turn]) -> Generator[_Load]:
-        """Submit loads before their steps, each behind the step that makes room."""
-        waiting: deque[_Load] = deque()
-        for turn in turns:
+    def _run_ahead(self, turns: Iterator[Turn]) -> Generator[Step]:
+        """Submit steps from the last root on, until it is time for another."""
+        seconds, depth = 0.0, 1
+        while self._loading and seconds <= CHECKPOINT_SECONDS:
+            self._submit(self._loading.popleft())
+            self._load(turns, after=self._chain)
+            while len(self._pending) > depth:
+                step = self._finish()
+                seconds += step.seconds_training
+                depth = self._depth(step.seconds_training)
+                yield step
+
+    def _take_root(self, turns: Iterator[Turn]) -> Generator[Step]:
+        """Use up the loads that are behind steps, and put the model there anew.
+
+        A load that is lost runs again, and so does the step that it is behind. So that
+        this ends at the last root, no load is behind a step from before that root.
+        """
+        for _ in range(len(self._loading)):
+            self._submit(self._loading.popleft())
+            yield from self._finish_all()
+            self._load(turns)
+        if self._loading:
+            self._chain = self._root(self.state())
+
+    def _finish_all(self) -> Generator[Step]:
+        while self._pending:
+            yield self._finish()
+
+    def _load(self, turns: Iterator[Turn], after: Any = None) -> None:
+        """Submit the next load, to run behind the step that makes room, or now."""
+        turn = next(turns, None)
+        if turn is not None:
             worker = self._worker(turn)
-            block = self._loads.submit(turn, after=self._gate, worker=worker)
-            waiting.append(_Load(turn, block, worker))
-            del block
-            if len(waiting) > self._ahead:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
+            block = self._loads.submit(turn, after=after, worker=worker)
+            self._loading.append(_Load(turn, block, worker))
 
     def _worker(self, turn: Turn) -> str | None:
         """Choose a worker in turn: dask would load where the gate is, on one worker.
@@ -163,7 +177,7 @@ class RemoteSteps:
             allow_other_workers=load.worker is not None,
         )
         last = submit(_last, state, key=_key("last"))
-        self._gate = self._chain = state
+        self._chain = state
         kept = load.block if self._keeps_blocks else None
         self._pending.append(_Submitted(turn, state, last, kept))
 

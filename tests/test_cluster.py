@@ -127,6 +127,51 @@ def test_a_killed_worker_changes_nothing(client, seed):
     client.wait_for_workers(2, timeout=60)
 
 
+class Logged(SlowClassifier):
+    """Writes a line to a file after each step."""
+
+    def __init__(self, path=None, random_state=None):
+        super().__init__(random_state=random_state)
+        self.path = path
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        super().partial_fit(X, y, classes, sample_weight)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(f"{self.t_}\n")
+        return self
+
+
+@pytest.mark.parametrize("look_ahead", [1, 2, 3])
+def test_a_lost_model_is_repeated_from_the_last_checkpoint_only(
+    client, tmp_path, monkeypatch, look_ahead
+):
+    monkeypatch.setattr("dfml._remote.CHECKPOINT_SECONDS", 0.25)
+    frame = dd.from_pandas(make_table(4000), npartitions=40)[[*FEATURES, "late"]]
+    expected = on_one_thread(SlowClassifier(random_state=0), frame)
+    client.wait_for_workers(2, timeout=60)
+    pids = client.run(os.getpid).values()
+    log = tmp_path / "steps"
+    log.touch()
+
+    def kill_all_after_30_steps():
+        while len(log.read_text().split()) < 30:
+            time.sleep(0.01)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_all_after_30_steps)
+    killer.start()
+    clf = Incremental(Logged(str(log), random_state=0), look_ahead=look_ahead)
+    clf.fit(frame, "late", classes=["no", "yes"])
+    killer.join()
+    assert_array_equal(clf.coef_, expected.coef_)
+    steps = log.read_text().split()
+    # Five steps make 0.25 s; as many may be submitted ahead, and run out before a root.
+    assert len(steps) - len(set(steps)) <= 5 + 6 + look_ahead + 1
+    client.wait_for_workers(2, timeout=60)
+    assert not set(pids) & set(client.run(os.getpid).values())
+
+
 class FailsOnceAfterItsUpdate(ClassifierMixin, BaseEstimator):
     """Counts rows, and fails once after it has counted them."""
 
