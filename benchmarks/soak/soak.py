@@ -67,31 +67,43 @@ def cluster():
         yield client
 
 
+#: A nanny under load sometimes gives a worker up: no cluster lives for long.
+KILLS_PER_CLUSTER = 10
+
+
+def kill_one(client, frame, seed, log):
+    """Train while a worker is killed; give the model and the steps repeated."""
+    client.wait_for_workers(2, timeout=120)
+    log.write_text("")
+    generator = np.random.default_rng(seed)
+    pids = sorted(client.run(os.getpid).values())
+    wait = generator.uniform(0.3, _jobs.N_PARTITIONS * _jobs.SECONDS)
+    pid = int(generator.choice(pids))
+    timer = threading.Timer(wait, os.kill, (pid, signal.SIGKILL))
+    timer.start()
+    clf = dfml.Incremental(Slow(random_state=0))
+    clf.fit(frame, "label", classes=CLASSES)
+    timer.cancel()
+    timer.join()
+    steps = [line.split()[2] for line in log.read_text().splitlines()]
+    repeated = len(steps) - len(set(steps))
+    print(f"kill {seed}: after {wait:.1f} s, repeated {repeated} steps", flush=True)
+    return clf.estimator_, repeated
+
+
 def kills(table, folder, times=50):
     """Kill a worker at a seeded time, ``times`` times."""
     log = folder / "steps.log"
     os.environ["SOAK_LOG"] = str(log)  # the workers inherit it
     expected = serial_without_log(table)
     equal, repeated = 0, []
-    with cluster() as client:
-        frame = dd.read_parquet(table)
-        for seed in range(times):
-            client.wait_for_workers(2, timeout=60)
-            log.write_text("")
-            generator = np.random.default_rng(seed)
-            pids = sorted(client.run(os.getpid).values())
-            wait = generator.uniform(0.3, _jobs.N_PARTITIONS * _jobs.SECONDS)
-            pid = int(generator.choice(pids))
-            timer = threading.Timer(wait, os.kill, (pid, signal.SIGKILL))
-            timer.start()
-            clf = dfml.Incremental(Slow(random_state=0))
-            clf.fit(frame, "label", classes=CLASSES)
-            timer.cancel()
-            timer.join()
-            steps = [line.split()[2] for line in log.read_text().splitlines()]
-            repeated.append(len(steps) - len(set(steps)))
-            equal += same(clf.estimator_, expected)
-            print(f"kill {seed}: after {wait:.1f} s, repeated {repeated[-1]} steps")
+    frame = dd.read_parquet(table)
+    for first in range(0, times, KILLS_PER_CLUSTER):
+        with cluster() as client:
+            for seed in range(first, min(times, first + KILLS_PER_CLUSTER)):
+                model, again = kill_one(client, frame, seed, log)
+                equal += same(model, expected)
+                repeated.append(again)
     del os.environ["SOAK_LOG"]
     print(f"repeated steps, sorted: {sorted(repeated)}")
     return [
