@@ -8,6 +8,7 @@ import pickle
 import struct
 from decimal import Decimal
 
+import dask
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -181,6 +182,33 @@ def test_target_inside_the_source_is_refused(source, model):
     for target in (f"{place}/out", place):
         with pytest.raises(TargetExistsError):
             dfml.predict_table(model, source, target, mode="overwrite")
+
+
+@pytest.mark.distributed
+def test_cluster(tmp_path, model):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        distributed.Client(cluster),
+        dask.config.set(scheduler=None),
+    ):
+        for kind in KINDS:
+            source = kind.make(tmp_path, SCHEMA, FILES)
+            target = tmp_path / f"from {kind.name}"
+            report = dfml.predict_table(model, source, target, keep=["id"])
+            again = dfml.predict_table(
+                model, kind.make(tmp_path, SCHEMA, FILES), target, keep=["id"]
+            )
+            assert (report.rows, again.predicted_rows) == (20, 0)
+            scored = pq.read_table(target).to_pandas().sort_values("id")
+            np.testing.assert_allclose(scored["prediction"], 2 * scored["id"] + 1)
+            if kind.read is not None:
+                assert len(kind.read(source)[["id"]].compute()) == 20
 
 
 # Frames
