@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DaskDataset", "arrow_schema", "check_frames", "dask_tables"]
 
+TEMPORARY = """
+    SELECT table_name FROM duckdb_tables() WHERE temporary
+    UNION ALL SELECT view_name FROM duckdb_views() WHERE temporary AND NOT internal
+"""
+
 
 def check_frames(query: object, frames: object) -> None:
     """Check that frames are dask DataFrames under names of their own, for SQL text."""
@@ -85,6 +90,7 @@ def dask_tables(
     """
     import duckdb
 
+    _check_free(connection, frames)
     tables: dict[str, DaskDataset] = {}
     registered = []
     try:
@@ -105,6 +111,22 @@ def dask_tables(
             # In an aborted transaction nothing works; its end takes the name back.
             with suppress(duckdb.TransactionException):
                 connection.unregister(name)
+
+
+def _check_free(
+    connection: duckdb.DuckDBPyConnection, frames: Mapping[str, dd.DataFrame]
+) -> None:
+    """Refuse names that DuckDB would take from what is registered under them."""
+    rows = connection.sql(TEMPORARY).fetchall() if frames else []
+    taken = {name.casefold() for (name,) in rows}
+    for name in frames:
+        if name.casefold() in taken:
+            raise QueryError.expecting(
+                "read_sql",
+                "frames with other names than temporary tables and registered frames",
+                repr(name),
+                "give the frame another name",
+            )
 
 
 def _not_computed(name: str, failure: BaseException) -> QueryError:

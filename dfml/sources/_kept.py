@@ -129,12 +129,12 @@ def find_kept(
     if found is None:
         return None
     spill, label = found
-    if label["digest"] != digest:
+    if label.get("digest") != digest:
         raise TargetExistsError.expecting(
             "read_sql",
             f"spill_to={str(target)!r} to hold the rows of this query, parameters and "
             f"database:\n{source}\n",
-            f"rows of:\n{label['query']}",
+            f"rows of:\n{label.get('query')}",
             "give another directory, or remove this one",
         )
     columns = [

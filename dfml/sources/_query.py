@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["bind_query", "check_query", "database_errors", "raise_query_error"]
+__all__ = [
+    "bind_query",
+    "check_query",
+    "connection_of",
+    "database_errors",
+    "raise_query_error",
+]
 
 HINTS = {
     "CatalogException": "create it in DuckDB, or register a Python object under that "
@@ -23,6 +29,20 @@ HINTS = {
     "ResourceInUseException": "fetch or close the open result of the connection first",
     "ConnectionException": "pass an open connection",
     "IOException": "check that the file exists and that no other process locks it",
+}
+# Looked for in the text: an error in a stream comes as one of Arrow, and files are
+# refused in several ways.
+HINTS_BY_TEXT = {
+    "Out of Memory Error": HINTS["OutOfMemoryException"],
+    **dict.fromkeys(
+        [
+            "Could not set lock on file",
+            "different configuration",
+            "file handle conflict",
+        ],
+        "close the connection that has the file open for writing, wherever it is, or "
+        "open it with duckdb.connect(path, read_only=True)",
+    ),
 }
 DEFAULT_HINT = "run the query in DuckDB alone, and read it when it passes there"
 
@@ -180,13 +200,21 @@ def database_errors(source: str, where: str = "read_sql") -> Iterator[None]:
         raise
 
 
+def _hint(err: Exception) -> str:
+    """Say what to do about an error of DuckDB."""
+    for text, hint in HINTS_BY_TEXT.items():
+        if text in str(err):
+            return hint
+    return HINTS.get(type(err).__name__, DEFAULT_HINT)
+
+
 def raise_query_error(err: Exception, source: str, where: str = "read_sql") -> NoReturn:
     """Raise QueryError from an error of the database."""
     error = QueryError.expecting(
         where,
         "a query that DuckDB can run",
         f"{str(err).rstrip(' .')}\n\nfrom {source}",
-        HINTS.get(type(err).__name__, DEFAULT_HINT),
+        _hint(err),
     )
     for note in getattr(err, "__notes__", ()):
         error.add_note(note)
