@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dfml.exceptions import QueryError
-from dfml.sources._pandas import nullable_dtypes
+from dfml.sources._pandas import nullable_dtypes, to_frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -193,25 +193,7 @@ def rows_to_pandas(table: pa.Table, dtypes: dict[str, Any]) -> pd.DataFrame:
     frame : pandas DataFrame
         The columns in their order, with an index from 0.
     """
-    names = table.column_names
-    plain = [name for name in names if name not in dtypes]
-    # As one block for each dtype, which is a copy: people write to partitions.
-    frame: pd.DataFrame = table.select(plain).to_pandas()
-    if len(plain) == len(names):
-        return frame
-    special = {n: _series(table[n], dtypes[n]) for n in names if n in dtypes}
-    joined = pd.concat([frame, pd.DataFrame(special)], axis="columns")
-    ordered: pd.DataFrame = joined[names]
-    return ordered
-
-
-def _series(values: pa.ChunkedArray, dtype: Any) -> pd.Series[Any]:
-    """Return a column as a nullable or categorical Series."""
-    if isinstance(dtype, pd.CategoricalDtype):
-        codes = values.fill_null(-1).to_numpy()
-        return pd.Series(pd.Categorical.from_codes(codes, dtype=dtype))
-    series: pd.Series[Any] = values.to_pandas(types_mapper=lambda _: dtype)
-    return series
+    return to_frame(table, dtypes)
 
 
 def quoted(name: str) -> str:

@@ -90,7 +90,8 @@ def to_frame(table: Any, dtypes: dict[str, Any], start: int = 0) -> pd.DataFrame
     table : pyarrow Table
         Any columns.
     dtypes : dict
-        From :func:`nullable_dtypes`; other names are passed over.
+        From :func:`nullable_dtypes`, or categories for columns of codes; may name
+        columns that are not there.
     start : int
         The first number of the index.
 
@@ -119,5 +120,10 @@ def to_frame(table: Any, dtypes: dict[str, Any], start: int = 0) -> pd.DataFrame
 
 
 def _series(values: Any, dtype: Any, index: pd.RangeIndex) -> pd.Series[Any]:
-    series: pd.Series[Any] = values.to_pandas(types_mapper=lambda _: dtype)
+    series: pd.Series[Any]
+    if isinstance(dtype, pd.CategoricalDtype):
+        codes = values.fill_null(-1).to_numpy()
+        series = pd.Series(pd.Categorical.from_codes(codes, dtype=dtype))
+    else:
+        series = values.to_pandas(types_mapper=lambda _: dtype)
     return series.set_axis(index)
