@@ -39,9 +39,8 @@ class Steps:
         self.blocks = []
         for path in _table.files(folder):
             frame = pq.read_table(path).to_pandas()
-            X = pd.DataFrame(
-                np.ascontiguousarray(frame[FEATURES].to_numpy()), columns=FEATURES
-            )
+            array = np.ascontiguousarray(frame[FEATURES].to_numpy())
+            X = pd.DataFrame(array, columns=FEATURES, copy=False)
             self.blocks.append((X, frame["label"].to_numpy()))
 
     def run(self, model="fast", repeat=1, **parameters):
