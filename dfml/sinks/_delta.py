@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlparse
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dfml._optional import import_optional
 from dfml.exceptions import TargetError
 from dfml.sinks._column_types import delta_type, retype
+from dfml.sinks._writing import checked_footer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,6 +71,11 @@ class DeltaLog:
         The call, for messages.
     path : str
         The folder of the table.
+
+    Raises
+    ------
+    TargetError
+        If `deltalake` would look elsewhere.
     """
 
     format = "delta"
@@ -79,6 +84,13 @@ class DeltaLog:
     def __init__(self, where: str, path: str) -> None:
         self.where = where
         self.path = os.path.realpath(os.path.expanduser(path))
+        if unquote(self.path) != self.path:
+            raise TargetError.expecting(
+                where,
+                "the path of a Delta table without what deltalake takes for a code",
+                repr(self.path),
+                "choose a path without a percent sign before two digits",
+            )
         self._library = import_optional("deltalake", extra="delta", needed_by=where)
 
     @classmethod
@@ -155,15 +167,8 @@ class DeltaLog:
         )
 
     def _action(self, layout: Layout, file: WrittenFile) -> Any:
-        path = os.path.join(self.path, file.path)
-        stat, footer = os.stat(path), pq.read_metadata(path)
-        if (stat.st_size, footer.num_rows) != (file.n_bytes, file.n_rows):
-            raise TargetError.expecting(
-                self.where,
-                f"{file.n_rows} rows in {file.n_bytes} bytes in {path!r}",
-                f"{footer.num_rows} rows in {stat.st_size} bytes",
-                "call again; nothing was committed",
-            )
+        footer = checked_footer(self.where, self.path, file)
+        stat = os.stat(os.path.join(self.path, file.path))
         return self._library.transaction.AddAction(
             path=file.path,
             size=file.n_bytes,

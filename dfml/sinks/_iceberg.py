@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dfml._optional import import_optional
 from dfml.exceptions import TargetError
 from dfml.sinks._column_types import iceberg_type, retype
+from dfml.sinks._writing import checked_footer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +45,8 @@ class IcebergLog:
     Raises
     ------
     TargetError
-        If there is no such namespace, or the table is not on a file system.
+        If the name is none, there is no such namespace, or the table is not on a file
+        system.
     """
 
     format = "iceberg"
@@ -54,6 +55,13 @@ class IcebergLog:
     def __init__(self, where: str, catalog: Any, name: tuple[str, ...]) -> None:
         self.where, self._catalog, self._name = where, catalog, name
         self.path = ".".join(name)
+        if len(name) < 2 or not all(name):
+            raise TargetError.expecting(
+                where,
+                "the namespace and name of an Iceberg table",
+                repr(self.path),
+                'pass both, as in table="marts.scored"',
+            )
         self._location = self._find_location().rstrip("/")
         if urlparse(self._location).scheme not in ("", "file"):
             raise TargetError.expecting(
@@ -172,24 +180,18 @@ class IcebergLog:
 
     def _check(self, layout: Layout, file: WrittenFile) -> None:
         """Check that pyiceberg will find the partition: it takes the least value."""
-        path = os.path.join(self.data(), file.path)
-        footer = pq.read_metadata(path)
-        problem = None
-        if footer.num_rows != file.n_rows:
-            problem = f"{footer.num_rows} rows"
+        footer = checked_footer(self.where, self.data(), file)
         positions = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
         for name, text in zip(layout.partition_by, file.values, strict=True):
             for i in range(footer.num_row_groups):
                 found = footer.row_group(i).column(positions[name]).statistics
                 if found is None or found.has_min_max == (text is None):
-                    problem = f"no statistics of {name!r}"
-        if problem is not None:
-            raise TargetError.expecting(
-                self.where,
-                f"{file.n_rows} rows of one partition in {path!r}",
-                problem,
-                "partition by another column",
-            )
+                    raise TargetError.expecting(
+                        self.where,
+                        f"statistics of the partition column {name!r}",
+                        f"none in {file.path!r}",
+                        "partition by another column",
+                    )
 
 
 class IcebergSnapshot:

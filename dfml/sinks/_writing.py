@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfml.exceptions import TargetError
+from dfml.exceptions import SourceError, TargetError
 from dfml.sinks._partition_values import MAX_PARTITIONS, folder_of, split_rows
 from dfml.sources._seals import SEAL, seal
 
 if TYPE_CHECKING:
     from dfml.sinks._files import FileSystem
 
-__all__ = ["Layout", "PartWriter", "WrittenFile"]
+__all__ = ["Layout", "PartWriter", "WrittenFile", "checked_footer"]
 
 _COMPRESSION = "zstd"
 # Files that are open at once. With more partitions than this the one that was not
@@ -141,6 +141,41 @@ class WrittenFile:
     def from_dict(cls, plain: dict[str, Any]) -> Self:
         """Make it of the plain data that ``asdict`` gives."""
         return cls(**{**plain, "values": tuple(plain["values"])})
+
+
+def checked_footer(where: str, folder: str, file: WrittenFile) -> Any:
+    """Read the footer of a file, and compare it with what was written.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    folder : str
+        Where the file is.
+    file : WrittenFile
+        What was written.
+
+    Returns
+    -------
+    footer : pyarrow FileMetaData
+        What the file says of itself.
+
+    Raises
+    ------
+    SourceError
+        If the file has other bytes or rows.
+    """
+    path = os.path.join(folder, file.path)
+    n_bytes = os.path.getsize(path)
+    footer = pq.read_metadata(path) if n_bytes == file.n_bytes else None
+    if footer is None or footer.num_rows != file.n_rows:
+        raise SourceError.expecting(
+            where,
+            f"{file.n_rows} rows in {file.n_bytes} bytes in {path!r}",
+            f"{n_bytes} bytes" if footer is None else f"{footer.num_rows} rows",
+            "call again with resume=False; nothing was committed",
+        )
+    return footer
 
 
 class _OpenFile:
