@@ -6,6 +6,8 @@ import datetime as dt
 import json
 import pickle
 import struct
+import subprocess
+import sys
 from decimal import Decimal
 
 import dask
@@ -257,6 +259,18 @@ def test_frames_train_and_answer(kind, source):
     X = frame[["id", "x", "n"]].compute().astype("float64")
     assert answered["prediction"].tolist() == loop.predict(X).tolist()
     assert len(dfml.ParallelPostFit(loop).predict(frame[["id", "x", "n"]])) == 20
+
+
+@pytest.mark.parametrize("kind", KINDS[1:3], ids=lambda kind: kind.name)
+def test_frames_have_the_same_keys_in_every_process(kind, source):
+    given = getattr(source, "metadata_location", source).removeprefix("file://")
+    code = f"import dfml; print(dfml.{kind.read.__name__}({given!r})._name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+
+    with dask.config.set({"tokenize.ensure-deterministic": True}):
+        assert kind.read(source)._name == done.stdout.strip()
 
 
 # Files that drift
