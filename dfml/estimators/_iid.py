@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _num_samples
 
 from dfml import _frames
+from dfml._relations import RelationTable, join_lazily
 from dfml.estimators._base import MetaEstimator
 from dfml.estimators._checks import check_takes_text
 from dfml.estimators._evidence import warn_if_unlike
@@ -125,7 +126,7 @@ class IID(MetaEstimator):
             self.n_samples_seen_, self.partition_ = _num_samples(X), None
             self._forget_outputs()
             return self
-        table = _frames.join("IID.fit", X, y, weight)
+        table = join_lazily("IID.fit", X, y, weight)
         taken = fit_on_sample(
             "IID.fit",
             model,
@@ -181,7 +182,7 @@ def fit_on_sample(
     """
     check_takes_text(where, model, table)
     taken = draw(where, table, sample, random_state)
-    if sample == "first":
+    if sample == "first" and not isinstance(table, RelationTable):
         warn_if_unlike(where, table, taken.partition)
     block = taken.block
     if is_classifier(model) and block.y is not None and block.y.ndim == 1:

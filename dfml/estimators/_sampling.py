@@ -12,29 +12,14 @@ from sklearn.utils import check_random_state
 
 from dfml._arrays import Block
 from dfml._partitions import Partitions, Turn
-from dfml.exceptions import EmptyTableError
+from dfml._relations import RelationTable
+from dfml.estimators._database_sampling import Sample, draw_from_relation, no_rows
 
 if TYPE_CHECKING:
     from dfml._frames import Table
     from dfml._packer import Packer
 
 __all__ = ["Sample", "draw"]
-
-
-@dataclass
-class Sample:
-    """Rows to fit on, and where they come from.
-
-    Parameters
-    ----------
-    block : Block
-        The rows.
-    partition : int or None
-        Number of the partition, None if the rows come from several.
-    """
-
-    block: Block
-    partition: int | None
 
 
 def draw(where: str, table: Table, sample: Any, random_state: Any) -> Sample:
@@ -62,6 +47,8 @@ def draw(where: str, table: Table, sample: Any, random_state: Any) -> Sample:
     EmptyTableError
         If no partition has a row.
     """
+    if isinstance(table, RelationTable):
+        return draw_from_relation(where, table, sample, random_state)
     partitions = Partitions(table.joint)
     packer = table.packer()
     if sample == "first":
@@ -76,13 +63,7 @@ def draw(where: str, table: Table, sample: Any, random_state: Any) -> Sample:
     for turn, loaded in partitions.stream(turns, _Pack(packer), ahead=0):
         if len(loaded.value):
             return Sample(loaded.value, turn.number)
-    raise _no_rows(where)
-
-
-def _no_rows(where: str) -> EmptyTableError:
-    return EmptyTableError.expecting(
-        where, "at least one row", "none", "check the filters of the table"
-    )
+    raise no_rows(where)
 
 
 @dataclass(frozen=True)
@@ -122,7 +103,7 @@ def _draw_rows(
     lengths = np.array(partitions.map(_Count(packer)), dtype=np.int64)
     total = int(lengths.sum())
     if not total:
-        raise _no_rows(where)
+        raise no_rows(where)
     wanted = round(sample * total) if isinstance(sample, float) else int(sample)
     wanted = min(max(wanted, 1), total)
     drawn = np.sort(generator.choice(total, wanted, replace=False, shuffle=False))

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
 from dfml import _frames
+from dfml._relations import join_lazily
 from dfml._responses import RESPONSES
 from dfml.estimators._base import LazyEstimatorMixin, answers
 from dfml.estimators._iid import fit_on_sample
@@ -59,7 +60,7 @@ class FirstPartitionMixin(LazyEstimatorMixin):
     def _fit_first_partition(self, given: dict[str, Any]) -> None:
         where = f"{type(self).__name__}.fit"
         X, y, weight = (given.pop(k, None) for k in (_X(given), _y(given), _WEIGHT))
-        table = _frames.join(where, X, y, weight)
+        table = join_lazily(where, X, y, weight)
         model = self._response_estimator
         sample = fit_on_sample(where, model, model.fit, table, given)
         # Only now: a fit that fails leaves the estimator as it was.
