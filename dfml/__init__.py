@@ -14,12 +14,13 @@ from dfml.estimators import IID, Incremental, ParallelPostFit
 from dfml.models import inspect_model, load_model, save_model
 from dfml.sources import read_delta, read_iceberg, read_sql
 from dfml.sql_functions import predict_sql, register, registered, unregister
-from dfml.table import predict_table
+from dfml.table import Check, predict_table
 
 __version__ = "0.1.0"
 
 __all__ = [
     "IID",
+    "Check",
     "Incremental",
     "ParallelPostFit",
     "__version__",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from typing import Any, Self
 
-__all__ = ["PredictionReport", "versions"]
+__all__ = ["PredictionReport", "snapshot", "versions"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class PredictionReport:
     Parameters
     ----------
     target : str
-        The folder of the table.
+        The table: its folder, or its name in a catalog or database.
     job : str
         Digest of the source's files, the model and the options.
     model : str
@@ -35,6 +37,15 @@ class PredictionReport:
         Duration of the call that has committed the table.
     versions : dict
         Of Python and the packages that took part.
+    source : dict
+        The source as it was read: its name, its version or number of files, and a
+        digest of what decides which rows it has.
+    skipped_files : dict of str to str
+        Paths of files that were broken, and why.
+    figures : dict
+        What was measured for ``checks``, by column.
+    done_before : bool
+        Whether an earlier call had committed the job, and this one had nothing to do.
     """
 
     target: str
@@ -49,6 +60,10 @@ class PredictionReport:
     predicted_rows: int
     seconds: float
     versions: dict[str, str]
+    source: dict[str, Any] = field(default_factory=dict)
+    skipped_files: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    done_before: bool = False
 
     @property
     def rows_per_second(self) -> float:
@@ -80,8 +95,32 @@ class PredictionReport:
         report : PredictionReport
             Equal to the one that was given as plain data.
         """
-        chosen = {each.name: plain[each.name] for each in fields(cls)}
+        names = [each.name for each in fields(cls) if each.name in plain]
+        chosen = {name: plain[name] for name in names}
         return cls(**{**chosen, "columns": tuple(plain["columns"])})
+
+
+def snapshot(name: str, version: dict[str, Any]) -> dict[str, Any]:
+    """Sum up the version of a source: lists become their lengths, with a digest of all.
+
+    Parameters
+    ----------
+    name : str
+        Of the source, for people.
+    version : dict
+        Plain data that changes when the rows may have changed.
+
+    Returns
+    -------
+    snapshot : dict
+        Small plain data.
+    """
+    digest = hashlib.sha256(json.dumps(version, default=str).encode()).hexdigest()
+    short = {
+        key: len(each) if isinstance(each, list | tuple | dict) else each
+        for key, each in version.items()
+    }
+    return {"name": name, **short, "digest": digest}
 
 
 def versions() -> dict[str, str]:

@@ -105,6 +105,9 @@ class SourceError(DfmlError, ValueError):
 class BadFileError(SourceError):
     """A file of the source is broken: its footer or its data cannot be read."""
 
+    reason: str = ""
+    """What the reader has said."""
+
 
 class CheckFailedError(DfmlError, ValueError):
     """What was to be written is not what ``checks=`` expects; nothing is visible."""

@@ -12,36 +12,31 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import dask.dataframe as dd
-import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from dfml._cores import Cores
 from dfml._digest import content_digest
-from dfml._partitions import Partitions, Turn
 from dfml._partitionwise import PartitionwiseMixin
-from dfml._report import PredictionReport, versions
+from dfml._report import PredictionReport, snapshot, versions
 from dfml.estimators import ParallelPostFit
-from dfml.exceptions import SourceError, TargetExistsError
+from dfml.exceptions import TargetExistsError
 from dfml.sinks._answers import Answers, make_answers
+from dfml.sinks._checks import Check, bind_checks
+from dfml.sinks._parts import Quality, check_rows, run_parts
 from dfml.sinks._targets import FORMATS, MODES, open_target
 from dfml.sources._base import NoRows
 from dfml.sources._open import open_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from dfml.sinks._staging import PartRecord, StagedJob
     from dfml.sinks._targets import Target
     from dfml.sources._base import Part, SourceTable
 
-__all__ = ["PredictionReport", "predict_table"]
+__all__ = ["Check", "PredictionReport", "predict_table"]
 
 _WHERE = "predict_table"
 _FORMAT = 1
-#: Parts that may wait for a worker; each is a few hundred bytes until it is read.
-_AHEAD = 512
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,9 @@ class TableJob:
         "format": [StrOptions(set(FORMATS)), None],
         "table": [str, None],
         "partition_by": [list, tuple, None],
+        "checks": [dict, None],
+        "verify": ["boolean"],
+        "on_bad_file": [StrOptions({"raise", "skip"})],
         "resume": ["boolean"],
         "name": [str, None],
         "prefix": [str, None],
@@ -110,6 +108,9 @@ def predict_table(
     format: str | None = None,
     table: str | None = None,
     partition_by: Sequence[str] | None = None,
+    checks: Mapping[str, Check] | None = None,
+    verify: bool = False,
+    on_bad_file: str = "raise",
     resume: bool = True,
     name: str | None = None,
     prefix: str | None = None,
@@ -120,8 +121,8 @@ def predict_table(
     Runs now, in parallel, on dask's scheduler or the ``distributed`` client of the
     process; on a cluster all workers need the same file system. A part of the source,
     some row groups of one file of about 100 MB, is in memory for each worker. The
-    target is there when all of it is; a call that failed is repeated to go on
-    where it stopped.
+    target changes when all rows are there, in one step; a call that failed is repeated
+    to go on where it stopped.
 
     Parameters
     ----------
@@ -132,19 +133,39 @@ def predict_table(
         the folder of a Delta table, or a ``deltalake.DeltaTable`` at its version; an
         Iceberg table at its current snapshot, or its metadata file; a DuckDB
         relation, which runs now and is written to disk first.
-    target : path
-        A folder to make, with one file for each part of the source.
+    target : path, DeltaTable, pyiceberg Table or Catalog, or DuckDB connection
+        A folder to make, of Parquet files or of a Delta table; a table that is there;
+        or a catalog or database, for the table of the name ``table``, which is made
+        if it is not there.
     method : str or list of str, default="predict"
         Response methods, answered in one pass over the source.
     keep : list of str, optional
         Columns of the source to write before the predictions, with their types. None
         keeps all of them, an empty list none.
-    mode : {"error", "overwrite"}, default="error"
-        What to do with a target that another job has written. It is overwritten in
-        one step when the new table is complete.
+    mode : {"error", "overwrite", "append", "overwrite_partitions"}, default="error"
+        What to do with rows that another job has written: refuse, take their place,
+        stay beside them, or take the place of those partitions that new rows are of.
+        A folder of Parquet files knows the first two, DuckDB the first three.
+    format : {"parquet", "delta", "duckdb"}, optional
+        What a path is. None finds it out: a folder with a ``_delta_log`` is a Delta
+        table, any other path a folder of Parquet files.
+    table : str, optional
+        Name of the table in a catalog (``namespace.name``) or in a database.
+    partition_by : list of str, optional
+        Columns, written or predicted, that a new table is partitioned by: text,
+        integers, booleans or dates. In a folder of Parquet files they become folders
+        ``name=value``. A DuckDB table has none.
+    checks : dict of str to Check, optional
+        What columns of the new rows have to be, decided before the target changes.
+    verify : bool, default=False
+        Read back all that was written, in this call or an earlier one, before the
+        target changes.
+    on_bad_file : {"raise", "skip"}, default="raise"
+        What to do about a file of a Parquet source that is broken. Files that are
+        skipped are in the report, and no part of them is in the target.
     resume : bool, default=True
         Keep the parts that an earlier call of the same job has finished, and do
-        nothing if all is done. False starts from nothing.
+        nothing if all is done. False starts from nothing, and appends once more.
     name : str, optional
         Name of the output column, where there is just one.
     prefix : str, optional
@@ -155,18 +176,28 @@ def predict_table(
     Returns
     -------
     report : PredictionReport
-        Kept as JSON beside the target too, in ``.<target>.dfml``.
+        Kept with the table too: as JSON beside a folder of Parquet files, in
+        ``.<target>.dfml``; in the commit of a Delta table, the snapshot of an Iceberg
+        table, and the table ``dfml.jobs`` of a DuckDB database.
 
     Raises
     ------
     TargetExistsError
         If the target is taken, overlaps the source, or another call writes to it.
+    TargetError
+        If the target cannot take the columns, a value or the mode.
+    DiskFullError
+        If there is no room for the new table; the target is what it was.
     ColumnMismatchError
         If the source lacks columns, or has them with another kind than in ``fit``.
     ColumnCollisionError
         If an output column has the name of a kept one.
     SourceError
-        If a file is broken, or files disagree on a column that is needed.
+        If files disagree on a column that is needed, or a file changes meanwhile.
+    BadFileError
+        If a file is broken.
+    CheckFailedError
+        If the new rows are not what ``checks`` expects; the target is what it was.
 
     Notes
     -----
@@ -208,13 +239,24 @@ def predict_table(
     )
     place.check_early()
     methods = [method] if isinstance(method, str) else list(method)
-    job = plan_job(model, source, methods, keep=keep, name=name, prefix=prefix)
+    skips = on_bad_file == "skip"
+    columns = {"keep": keep, "name": name, "prefix": prefix}
+    job = plan_job(model, source, methods, skips=skips, **columns)
     _check_apart(job.table, place)
-    return run_job(job, place, resume=resume, progress=progress, started=started)
+    bound = bind_checks(_WHERE, checks, job.answers.schema)
+    quality = Quality(bound, verify, skips)
+    return run_job(
+        job, place, quality=quality, resume=resume, progress=progress, started=started
+    )
 
 
 def plan_job(
-    model: Any, source: Any, methods: Sequence[str], **columns: Any
+    model: Any,
+    source: Any,
+    methods: Sequence[str],
+    *,
+    skips: bool = False,
+    **columns: Any,
 ) -> TableJob:
     """Open the source and fix what will be written.
 
@@ -226,6 +268,8 @@ def plan_job(
         What to read.
     methods : sequence of str
         Response methods.
+    skips : bool, default=False
+        Pass over files of the source that are broken.
     **columns : dict
         ``keep``, ``name`` and ``prefix``.
 
@@ -236,7 +280,7 @@ def plan_job(
     """
     check_is_fitted(model)
     owner = model if isinstance(model, PartitionwiseMixin) else ParallelPostFit(model)
-    table = open_table(_WHERE, source)
+    table = open_table(_WHERE, source, skips=skips)
     answers = make_answers(owner, table, methods, **columns)
     return TableJob(table, answers, table.parts or [NoRows()])
 
@@ -245,6 +289,7 @@ def run_job(
     job: TableJob,
     place: Target,
     *,
+    quality: Quality | None = None,
     resume: bool = True,
     progress: Callable[[int, int], None] | None = None,
     started: float | None = None,
@@ -257,6 +302,8 @@ def run_job(
         What to do.
     place : Target
         Where to.
+    quality : Quality, optional
+        What is demanded of the source and of what is written.
     resume, progress
         As in :func:`predict_table`.
     started : float, optional
@@ -268,95 +315,58 @@ def run_job(
         The stored one if all was done before.
     """
     started = time.perf_counter() if started is None else started
+    quality = quality or Quality()
     plan = {**job.plan(), "target": place.options()}
     name = hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:32]
     with place.locked(name):
         place.recover()
         stored = place.committed(name) if resume else None
         if stored is not None:
-            return replace(PredictionReport.from_dict(stored), predicted_rows=0)
+            known = _planned(job, place, name, plan["model"])
+            report = PredictionReport.from_dict({**known, **stored})
+            quality.check_again(_WHERE, report.figures, report.skipped_files)
+            return replace(report, predicted_rows=0, done_before=True)
         place.check_free()
         staged = place.stage(name, plan, job.answers.schema, resume=resume)
-        records = staged.records()
-        n_resumed, n_predicted = len(records), 0
-        for record in _run_parts(job, staged, set(records)):
-            records[record.number] = record
-            n_predicted += record.n_rows
-            if progress is not None:
-                progress(len(records), len(job.parts))
-        _check_rows(job, records)
-        written = staged.check_complete(records.values())
+        done = run_parts(_WHERE, job.parts, job.answers, staged, quality, progress)
+        records = done.records.values()
+        check_rows(_WHERE, job.parts, done.records)
+        figures = quality.check(_WHERE, records)
+        written = staged.check_complete(records)
         report = PredictionReport(
             target=place.path,
             job=name,
             model=plan["model"],
             columns=tuple(job.answers.schema.names),
-            rows=sum(record.n_rows for record in records.values()),
+            rows=sum(record.n_rows for record in records),
             parts=len(records),
             files=len(written),
             bytes=sum(file.n_bytes for file in written),
-            resumed_parts=n_resumed,
-            predicted_rows=n_predicted,
+            resumed_parts=done.n_resumed,
+            predicted_rows=done.n_rows,
             seconds=time.perf_counter() - started,
             versions=versions(),
+            source=snapshot(job.table.describe(), job.table.version()),
+            skipped_files={**getattr(job.table, "skipped", {}), **done.skipped},
+            figures=figures,
         )
         place.commit(staged, written, report.to_dict())
     return report
 
 
-@dataclass(frozen=True)
-class _WritePart:
-    """The task: read a part, answer it, write the result."""
-
-    answers: Answers
-    staged: StagedJob
-    n_parts: int
-    cores: Cores
-
-    def __call__(self, part: Part, _: Turn) -> PartRecord:
-        try:
-            tables = part.read(_WHERE, self.answers.needed)
-            answered = map(self.answers, tables)
-            record = self.staged.write_part(part.number, answered, self.cores)
-        except Exception as err:
-            err.add_note(
-                f"dfml: in {part.describe()}, part {part.number} of {self.n_parts}."
-            )
-            raise
-        return record
-
-
-def _run_parts(
-    job: TableJob, staged: StagedJob, done: set[int]
-) -> Iterator[PartRecord]:
-    missing = [Turn(part.number) for part in job.parts if part.number not in done]
-    if not missing:
-        return
-    # Not a frame: what stands for each partition is only where its rows are.
-    collection = dd.from_map(_itself, job.parts, meta=pd.DataFrame())
-    partitions = Partitions(collection)
-    n_busy = max(1, min(partitions.n_threads, len(missing)))
-    task = _WritePart(job.answers, staged, len(job.parts), Cores(n_busy))
-    # As many threads again wait for the disk, and compute nothing.
-    for _, loaded in partitions.stream(missing, task, ahead=_AHEAD, spare=n_busy):
-        yield loaded.value
-
-
-def _itself(part: Part) -> Part:
-    return part
-
-
-def _check_rows(job: TableJob, records: dict[int, PartRecord]) -> None:
-    """Refuse to commit another number of rows than the source has."""
-    for part in job.parts:
-        n_rows = records[part.number].n_rows
-        if n_rows != part.n_rows:
-            raise SourceError.expecting(
-                _WHERE,
-                f"{part.n_rows} rows of {part.describe()}",
-                f"{n_rows} rows",
-                "report this, with the estimator; nothing was committed",
-            )
+def _planned(job: TableJob, place: Target, name: str, model: str) -> dict[str, Any]:
+    """Give what is known of a job whose report a table has forgotten."""
+    return {
+        "target": place.path,
+        "job": name,
+        "model": model,
+        "columns": job.answers.schema.names,
+        "rows": job.table.n_rows,
+        "parts": len(job.parts),
+        **dict.fromkeys(("files", "bytes", "resumed_parts", "predicted_rows"), 0),
+        "seconds": 0.0,
+        "versions": {},
+    }
 
 
 def _check_apart(table: SourceTable, place: Target) -> None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from dfml.exceptions import DiskFullError, SourceError
+from dfml.exceptions import DiskFullError, SourceError, TargetError
+from dfml.sinks._verifying import verify_file
 from dfml.sinks._writing import Layout, PartWriter, WrittenFile
+from dfml.sources._base import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +38,8 @@ __all__ = [
     "retract",
 ]
 
+_logger = logging.getLogger("dfml")
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -50,11 +55,14 @@ class PartRecord:
         Rows of all its files.
     files : tuple of WrittenFile
         One, or at least one for each partition it has rows of.
+    figures : dict
+        What was measured of its columns, for checks.
     """
 
     number: int
     n_rows: int
     files: tuple[WrittenFile, ...]
+    figures: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,8 @@ class StagedJob:
         number: int,
         tables: Iterable[Any],
         computing: AbstractContextManager[Any] | None = None,
+        *,
+        figures: Mapping[str, dict[str, Any]] | None = None,
     ) -> PartRecord:
         """Write one part, then its record; any number of attempts end in the same.
 
@@ -133,6 +143,8 @@ class StagedJob:
             Its rows; one table is in memory at a time.
         computing : context manager, optional
             Entered while the rows are made, and left before they go to the disk.
+        figures : dict, optional
+            Kept in the record, as it is when all rows have passed.
 
         Returns
         -------
@@ -156,11 +168,55 @@ class StagedJob:
                     writer.write(table)
             written = writer.finish(self.data)
             n_rows = sum(file.n_rows for file in written)
-            record = PartRecord(number, n_rows, tuple(written))
+            record = PartRecord(number, n_rows, tuple(written), figures or {})
             # One that a lost machine tears is a part to do again, and no harm.
-            name = f"records/part-{number:05d}.json"
-            self._write_json(name, asdict(record), lasting=False)
+            self._write_json(_record_name(number), asdict(record), lasting=False)
         return record
+
+    def verify(self, record: PartRecord) -> None:
+        """Read back what was written of a part.
+
+        Raises
+        ------
+        TargetError
+            If it is not what was written. The part counts as not done then.
+        """
+        for file in record.files:
+            try:
+                verify_file(self._find(file.path), file.n_rows)
+            except BROKEN as err:
+                self.discard(record)
+                raise TargetError.expecting(
+                    self.layout.where,
+                    "files that read back as they were written",
+                    f"{file.path!r} in {self.data!r}: {type(err).__name__}: {err}",
+                    "look after the disk and call again: the part is written anew",
+                ) from err
+
+    def intact_record(self, number: int) -> PartRecord | None:
+        """Give the record of a part whose files read back as they were written."""
+        record = _read_record(self.files, self.path(_record_name(number)))
+        if record is None:
+            return None
+        try:
+            self.verify(record)
+        except TargetError as err:
+            _logger.warning("part %s is written anew: %s", number, err.__cause__)
+            return None
+        return record
+
+    def discard(self, record: PartRecord) -> None:
+        """Take a part for not done, and remove its files."""
+        self.files.remove(self.path(_record_name(record.number)))
+        for file in record.files:
+            self.files.remove(self._find(file.path))
+
+    def _find(self, name: str) -> str:
+        """Find a file, here or where ``publish`` has moved it."""
+        here = os.path.join(self.data, name)
+        if self.files.exists(here):
+            return here
+        return os.path.join(_published(self.files, self.folder)["folder"], name)
 
     @contextlib.contextmanager
     def room(self) -> Iterator[None]:
@@ -195,12 +251,14 @@ class StagedJob:
 
     def _located(self) -> dict[str, tuple[str, int]]:
         """Find all files, here or where ``publish`` has moved them, and their sizes."""
-        sizes = {self.data: self.files.tree(self.data)}
+        sizes = {}
         published = _published(self.files, self.folder)
         if published["files"] and self.files.exists(published["folder"]):
             there = self.files.sizes(published["folder"])
             names = there.keys() & set(published["files"])
             sizes[published["folder"]] = {name: there[name] for name in names}
+        # What is still here is newer, and will be moved once more.
+        sizes[self.data] = self.files.tree(self.data)
         return {
             name: (os.path.join(folder, name), size)
             for folder, found in sizes.items()
@@ -334,4 +392,8 @@ def _read_record(files: FileSystem, path: str) -> PartRecord | None:
     if plain is None:
         return None
     written = tuple(WrittenFile.from_dict(file) for file in plain["files"])
-    return PartRecord(plain["number"], plain["n_rows"], written)
+    return PartRecord(plain["number"], plain["n_rows"], written, plain["figures"])
+
+
+def _record_name(number: int) -> str:
+    return f"records/part-{number:05d}.json"

@@ -164,9 +164,8 @@ def unreadable(
     # These say nothing of what is in the file.
     is_of_file = not isinstance(err, ChangedFileError | MemoryError)
     kind = BadFileError if is_of_file else SourceError
-    return kind.expecting(
-        where,
-        "files that can be read",
-        f"{what}: {type(err).__name__}: {err}",
-        hint,
-    )
+    reason = f"{type(err).__name__}: {err}"
+    error = kind.expecting(where, "files that can be read", f"{what}: {reason}", hint)
+    if isinstance(error, BadFileError):
+        error.reason = reason
+    return error

@@ -7,6 +7,7 @@ DataFrame of Parquet files uses dask's own reader.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetPart", "ParquetTable"]
 
+_logger = logging.getLogger("dfml")
+
 
 @dataclass(frozen=True)
 class ParquetPart:
@@ -50,6 +53,11 @@ class ParquetPart:
 
     number: int
     groups: RowGroups
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.groups.file.path
 
     @property
     def n_rows(self) -> int:
@@ -160,6 +168,8 @@ class ParquetTable:
         table._read_footers(table.skipped if skips else None)
         if len(table.skipped) == len(table.files):
             table._read_footers(None)  # to say what is wrong with them
+        for path, reason in table.skipped.items():
+            _logger.warning("skipped %s: %s", path, reason)
         table._add_key_columns()
         return table
 

@@ -148,7 +148,7 @@ def read_footers(
             error = unreadable(where, what, err, hint)
             if skipped is None or not isinstance(error, BadFileError):
                 raise error from err
-            skipped[file.path] = f"{type(err).__name__}: {err}"
+            skipped[file.path] = error.reason
             return None
 
     with ThreadPoolExecutor(8, "dfml-footer") as pool:

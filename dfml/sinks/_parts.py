@@ -1,0 +1,302 @@
+"""The parts of a job, each read, answered, measured and written by one task."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import dask.dataframe as dd
+import pandas as pd
+
+from dfml._cores import Cores
+from dfml._partitions import Partitions, Turn
+from dfml.exceptions import BadFileError, CheckFailedError, SourceError
+from dfml.sinks._checks import Meter, check_figures, covers, merge_figures
+from dfml.sinks._shipping import Shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from dfml.sinks._answers import Answers
+    from dfml.sinks._checks import Check
+    from dfml.sinks._staging import PartRecord, StagedJob
+    from dfml.sources._base import Part
+
+__all__ = ["PartsDone", "Quality", "check_rows", "run_parts"]
+
+_logger = logging.getLogger("dfml")
+
+#: Parts that may wait for a worker; each is a few hundred bytes until it is read.
+_AHEAD = 512
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is demanded of the source and of what is written.
+
+    Parameters
+    ----------
+    checks : dict of str to Check
+        Of columns that are written; decided before the commit.
+    verify : bool
+        Read back what was written, in this call or an earlier one.
+    skips : bool
+        Pass over files of the source that are broken.
+    """
+
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    verify: bool = False
+    skips: bool = False
+
+    def check(
+        self, where: str, records: Iterable[PartRecord]
+    ) -> dict[str, dict[str, Any]]:
+        """Give the figures of all parts, if they are as expected.
+
+        Raises
+        ------
+        CheckFailedError
+            Naming what is not.
+        """
+        figures = merge_figures(record.figures for record in records)
+        hint = (
+            "look at the model and the source; the target is what it was, and a call "
+            "with other checks finds the parts finished"
+        )
+        check_figures(where, self.checks, figures, hint)
+        return {name: figures[name] for name in self.checks}
+
+    def check_again(
+        self,
+        where: str,
+        figures: Mapping[str, dict[str, Any]],
+        skipped: Mapping[str, str],
+    ) -> None:
+        """Compare a job that an earlier call has committed with what is demanded now.
+
+        Raises
+        ------
+        CheckFailedError
+            If the table is not as expected, or nobody has measured it.
+        BadFileError
+            If files were skipped that may not be.
+        """
+        hint = "look at the model and the source; this job has written the table before"
+        if not covers(figures, self.checks):
+            raise CheckFailedError.expecting(
+                where,
+                f"figures of {list(self.checks)}, to check them",
+                "a table that this job has written before, without these checks",
+                'pass resume=False and mode="overwrite" to write it anew',
+            )
+        check_figures(where, self.checks, figures, hint)
+        if skipped and not self.skips:
+            raise BadFileError.expecting(
+                where,
+                "a table of all files of the source",
+                f"one that this job has written before, without {list(skipped)[:5]}",
+                'write these files again, or pass on_bad_file="skip"',
+            )
+
+
+@dataclass
+class PartsDone:
+    """What has become of the parts of a job.
+
+    Parameters
+    ----------
+    records : dict of int to PartRecord
+        By number, of the parts that the table will have.
+    n_resumed : int
+        How many of them an earlier call has written.
+    n_rows : int
+        Rows that were predicted in this call.
+    skipped : dict of str to str
+        Paths of files that are broken, and why; no part of them is in the table.
+    """
+
+    records: dict[int, PartRecord]
+    n_resumed: int = 0
+    n_rows: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a task tells: one of a record and an error."""
+
+    record: PartRecord | None
+    is_new: bool = True
+    error: BadFileError | None = None
+
+
+@dataclass(frozen=True)
+class _PartTask:
+    where: str
+    answers: Callable[[Any], Any]
+    needed: Any
+    staged: StagedJob
+    n_parts: int
+    quality: Quality
+    cores: Cores
+
+    def __call__(self, part: Part, _: Turn) -> _Outcome:
+        try:
+            if self.quality.verify:
+                record = self.staged.intact_record(part.number)
+                if record is not None and covers(record.figures, self.quality.checks):
+                    return _Outcome(record, is_new=False)
+            return _Outcome(self._write(part))
+        except BadFileError as err:
+            _note(err, part, self.n_parts)
+            if not self.quality.skips:
+                raise
+            return _Outcome(None, error=err)
+        except Exception as err:
+            _note(err, part, self.n_parts)
+            raise
+
+    def _write(self, part: Part) -> PartRecord:
+        meter = Meter(self.quality.checks)
+        tables = meter.watch(map(self.answers, part.read(self.where, self.needed)))
+        record = self.staged.write_part(
+            part.number, tables, self.cores, figures=meter.figures
+        )
+        if self.quality.verify:
+            self.staged.verify(record)
+        return record
+
+
+def _note(err: Exception, part: Part, n_parts: int) -> None:
+    err.add_note(f"dfml: in {part.describe()}, part {part.number} of {n_parts}.")
+
+
+def run_parts(
+    where: str,
+    parts: Sequence[Part],
+    answers: Answers,
+    staged: StagedJob,
+    quality: Quality,
+    progress: Callable[[int, int], None] | None = None,
+) -> PartsDone:
+    """Run the parts that are not done yet, in parallel.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    parts : sequence of Part
+        All parts of the job, by number.
+    answers : Answers
+        From rows of a part to rows of the table.
+    staged : StagedJob
+        Where to write.
+    quality : Quality
+        What is demanded.
+    progress : callable, optional
+        Called with the parts done and all parts, after each part.
+
+    Returns
+    -------
+    done : PartsDone
+        All parts, but those of broken files.
+
+    Raises
+    ------
+    BadFileError
+        If a file is broken, unless it may be skipped and another may not.
+    """
+    known = {
+        number: record
+        for number, record in staged.records().items()
+        if covers(record.figures, quality.checks)
+    }
+    done = PartsDone({} if quality.verify else known)
+    done.n_resumed = len(done.records)
+    missing = [Turn(p.number) for p in parts if p.number not in done.records]
+    n_seen, errors = len(done.records), []
+    for turn, outcome in _outcomes(where, parts, answers, staged, quality, missing):
+        if outcome.error is not None:
+            errors.append(outcome.error)
+            _skip(done, parts[turn.number], outcome.error)
+        elif outcome.record is not None:
+            done.records[turn.number] = outcome.record
+            done.n_resumed += not outcome.is_new
+            done.n_rows += outcome.record.n_rows if outcome.is_new else 0
+        n_seen += 1
+        if progress is not None:
+            progress(n_seen, len(parts))
+    _drop_skipped(done, parts, staged)
+    if errors and not done.records:
+        raise errors[0]
+    return done
+
+
+def _outcomes(
+    where: str,
+    parts: Sequence[Part],
+    answers: Answers,
+    staged: StagedJob,
+    quality: Quality,
+    missing: Sequence[Turn],
+) -> Iterator[tuple[Turn, _Outcome]]:
+    if not missing:
+        return
+    # Not a frame: what stands for each partition is only where its rows are.
+    partitions = Partitions(dd.from_map(_itself, parts, meta=pd.DataFrame()))
+    n_busy = max(1, min(partitions.n_threads, len(missing)))
+    task = _PartTask(
+        where,
+        Shipped(answers, staged.path("tmp"), staged.files),
+        answers.needed,
+        staged,
+        len(parts),
+        quality,
+        Cores(n_busy),
+    )
+    # As many threads again wait for the disk, and compute nothing.
+    for turn, loaded in partitions.stream(missing, task, ahead=_AHEAD, spare=n_busy):
+        yield turn, loaded.value
+
+
+def _itself(part: Part) -> Part:
+    return part
+
+
+def _skip(done: PartsDone, part: Any, err: BadFileError) -> None:
+    if part.path not in done.skipped:
+        _logger.warning("skipped %s: %s", part.path, err.reason)
+        done.skipped[part.path] = err.reason
+
+
+def _drop_skipped(done: PartsDone, parts: Sequence[Any], staged: StagedJob) -> None:
+    """Leave out all parts of a file that is broken somewhere."""
+    if not done.skipped:
+        return
+    for part in parts:
+        record = done.records.get(part.number)
+        if record is not None and part.path in done.skipped:
+            staged.discard(record)
+            del done.records[part.number]
+
+
+def check_rows(
+    where: str, parts: Sequence[Part], records: Mapping[int, PartRecord]
+) -> None:
+    """Refuse to commit another number of rows than the source has.
+
+    Raises
+    ------
+    SourceError
+        Naming the part.
+    """
+    for part in parts:
+        record = records.get(part.number)
+        if record is not None and record.n_rows != part.n_rows:
+            raise SourceError.expecting(
+                where,
+                f"{part.n_rows} rows of {part.describe()}",
+                f"{record.n_rows} rows",
+                "report this, with the estimator; nothing was committed",
+            )

@@ -1,0 +1,200 @@
+"""Checks that decide before anything is visible, through ``predict_table``."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+import dfml
+from dfml import Check
+from dfml.exceptions import CheckFailedError, ColumnMismatchError, InputTypeError
+from dfml.sinks._checks import Meter, bind_checks, merge_figures
+from tests.conftest import FEATURES
+
+
+@pytest.fixture
+def model(table):
+    return LogisticRegression().fit(table[FEATURES], table["late"])
+
+
+@pytest.fixture
+def share(model, table):
+    return float((model.predict(table[FEATURES]) == "yes").mean())
+
+
+@pytest.fixture
+def score(model, lake, tmp_path):
+    """Predict the lake into a folder, with all methods that checks are made for."""
+
+    def run(checks=None, **options):
+        options = {"method": ["predict", "predict_proba"], "keep": ["id"], **options}
+        return dfml.predict_table(
+            model, lake, tmp_path / "out", checks=checks, **options
+        )
+
+    return run
+
+
+def test_checks_that_hold(score, share, tmp_path):
+    report = score(
+        {
+            "prediction": Check(nulls=0, shares={"yes": (share, share)}),
+            "probability_yes": Check(minimum=0, maximum=1, nulls=0.0),
+            "id": Check(minimum=1000, maximum=1599),
+        }
+    )
+
+    assert (tmp_path / "out").is_dir()
+    assert report.figures["id"] == {
+        "rows": 600,
+        "nulls": 0,
+        "minimum": 1000,
+        "maximum": 1599,
+        "counts": {},
+    }
+    assert report.figures["prediction"]["counts"] == {"yes": round(600 * share)}
+    stored = json.loads((tmp_path / ".out.dfml" / "report.json").read_text())
+    assert stored["report"]["figures"] == report.figures
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "expected", "got"),
+    [
+        ("prediction", Check(shares={"yes": (0.99, 1)}), "share of 'yes'", "of 600"),
+        ("prediction", Check(shares={"yes": (0, 0.01)}), "0 to 0.01", "0."),
+        ("probability_no", Check(minimum=0.5), "below 0.5", "e-0"),
+        ("probability_no", Check(maximum=0.5), "above 0.5", "Got 0.99"),
+        ("id", Check(maximum=1000), "no value of 'id' above 1000", "1599"),
+    ],
+)
+def test_checks_that_fail(score, tmp_path, name, check, expected, got):
+    with pytest.raises(CheckFailedError) as caught:
+        score({name: check})
+
+    assert expected in str(caught.value)
+    assert got in str(caught.value)
+    assert sorted(os.listdir(tmp_path)) == [".out.dfml", "lake"]
+
+
+def test_a_target_that_is_there_stays(score, tmp_path):
+    score(keep=[])
+    before = sorted(os.listdir(tmp_path / "out"))
+    with pytest.raises(CheckFailedError):
+        score({"prediction": Check(shares={"no": (1, 1)})}, mode="overwrite")
+
+    assert sorted(os.listdir(tmp_path / "out")) == before
+    assert pq.read_schema(tmp_path / "out" / before[0]).names[0] == "prediction"
+
+
+def test_nulls_and_nan_are_counted(tmp_path):
+    source = pa.table({"x": [1.0, None, float("nan"), 4.0], "y": [1.0, 2, 3, 4]})
+    pq.write_table(source, tmp_path / "lake.parquet", row_group_size=2)
+    frame = source.to_pandas()
+    model = LinearRegression().fit(frame[["y"]], frame["y"])
+
+    def score(check):
+        dfml.predict_table(
+            model, tmp_path / "lake.parquet", tmp_path / "out", checks={"x": check}
+        )
+
+    with pytest.raises(CheckFailedError, match=r"at most 1 nulls .* Got 2 of 4 rows"):
+        score(Check(nulls=1))
+    with pytest.raises(CheckFailedError, match=r"a share of 0.4 as nulls"):
+        score(Check(nulls=0.4))
+    score(Check(nulls=2, minimum=1, maximum=4))
+
+
+def test_all_failures_are_named_at_once(score):
+    checks = {"id": Check(minimum=2000, maximum=3), "probability_no": Check(maximum=0)}
+
+    with pytest.raises(CheckFailedError, match=r"below 2000.*above 3.*above 0"):
+        score(checks)
+
+
+def test_a_call_with_other_checks_predicts_nothing_again(score, share):
+    with pytest.raises(CheckFailedError):
+        score({"prediction": Check(shares={"yes": (0, share / 2)})})
+
+    report = score({"prediction": Check(nulls=0, shares={"yes": (0, share)})})
+
+    assert (report.resumed_parts, report.predicted_rows) == (8, 0)
+
+
+def test_parts_that_were_not_measured_are_written_anew(score):
+    with pytest.raises(CheckFailedError):
+        score({"id": Check(maximum=0)})
+
+    report = score({"prediction": Check(shares={"no": (0, 1)})})
+
+    assert (report.resumed_parts, report.predicted_rows) == (0, 600)
+    assert list(report.figures) == ["prediction"]
+
+
+def test_a_job_that_is_done_is_checked_too(score):
+    score({"id": Check(maximum=1599)})
+
+    with pytest.raises(CheckFailedError, match=r"has written the table before"):
+        score({"id": Check(maximum=1500)})
+    with pytest.raises(CheckFailedError, match="without these checks"):
+        score({"prediction": Check(nulls=0)})
+    assert score({"id": Check(maximum=2000)}).done_before
+
+
+@pytest.mark.parametrize(
+    ("checks", "error", "match"),
+    [
+        ({"nothing": Check()}, ColumnMismatchError, "nothing"),
+        ({"prediction": Check(minimum=0)}, InputTypeError, "columns of numbers"),
+        ({"id": Check(shares={"x": (0, 1)})}, InputTypeError, "int64"),
+        ({"id": Check(shares={1: (0.5, 0.1)})}, InputTypeError, "the lower one first"),
+        ({"id": Check(shares={1: (10, 40)})}, InputTypeError, "from 0 to 1"),
+        ({"id": {"nulls": 0}}, InputTypeError, r"dfml\.Check"),
+    ],
+)
+def test_checks_that_make_no_sense(score, tmp_path, checks, error, match):
+    with pytest.raises(error, match=match):
+        score(checks)
+
+    assert os.listdir(tmp_path) == ["lake"]
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "count"),
+    [
+        (pa.array([True, False, None]), np.True_, 1),
+        (pa.array([True, False, None]), "false", 1),
+        (pa.array([1, 2, 2], pa.int8()), "2", 2),
+        (pa.array([0.5, float("nan")]), 0.5, 1),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), "a", 2),
+    ],
+)
+def test_values_of_all_types_are_counted(values, value, count):
+    rows = pa.table({"x": values})
+    meter = Meter(bind_checks("t", {"x": Check(shares={value: (0, 1)})}, rows.schema))
+
+    tables = list(meter.watch([rows[:1], rows[1:], rows[:0]]))
+
+    assert sum(len(table) for table in tables) == len(rows)
+    assert list(meter.figures["x"]["counts"].values()) == [count]
+
+
+@pytest.mark.parametrize("cuts", [[], [0], [3, 3, 7], list(range(11))])
+def test_figures_of_parts_are_those_of_the_whole(cuts):
+    rows = pa.table({"x": [3.0, None, -1.0, 2.0, float("nan"), 2.0, 9.0, None, 0.0, 4]})
+    checks = bind_checks("t", {"x": Check(shares={2.0: (0, 1)})}, rows.schema)
+
+    def measure(table):
+        meter = Meter(checks)
+        list(meter.watch([table]))
+        return meter.figures
+
+    edges = [0, *cuts, len(rows)]
+    parts = [rows[a:b] for a, b in itertools.pairwise(edges)]
+    assert merge_figures(map(measure, parts)) == measure(rows)
