@@ -68,7 +68,8 @@ class Job:
                 where,
                 "data that a later process can recognise, for checkpoint=",
                 "a table with a part that has no fixed token",
-                "write the table to Parquet first, and read it from there",
+                "write the table to Parquet first, and read it from there; for SQL, keep the "
+                "rows with read_sql(..., spill_to=...)",
             ) from err
         self.folder = Path(directory) / content_digest(token, parameters)[:32]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ __all__ = [
     "INFINITY",
     "Column",
     "check_columns",
+    "file_literal",
     "has_nullable_dtype",
     "literal",
     "quoted",
@@ -204,3 +206,8 @@ def quoted(name: str) -> str:
 def literal(text: str) -> str:
     """Return text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def file_literal(path: str) -> str:
+    """Return a path as an SQL literal that means this file, not those it matches."""
+    return literal(glob.escape(path))

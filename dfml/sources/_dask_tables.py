@@ -7,6 +7,7 @@ with the columns and the condition that the query needs, and again for each scan
 
 from __future__ import annotations
 
+import glob
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -286,7 +287,9 @@ def parquet_relation(
     paths = _paths(expr)
     if not paths or not all(map(os.path.isfile, paths)):
         return None
-    relation = connection.read_parquet(paths, hive_partitioning=False)
+    relation = connection.read_parquet(
+        [*map(glob.escape, paths)], hive_partitioning=False
+    )
     if not set(frame.columns) <= set(relation.columns):
         return None
     return relation.project(", ".join(map(quoted, frame.columns)))

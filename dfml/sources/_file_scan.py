@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from uuid import uuid4
 
 from dfml.exceptions import QueryError
-from dfml.sources._columns import literal, quoted
+from dfml.sources._columns import file_literal, literal, quoted
+from dfml.sources._reopen import private_cursor
 from dfml.sources._reopenable import check_drawn
 from dfml.sources._syntax import parse, references, unparse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import duckdb
 
@@ -97,7 +98,7 @@ class FileScan:
 
     def sql(self, piece: Piece) -> str:
         """Return the query over a piece, with the number of each row in its file."""
-        files = ", ".join(map(literal, dict.fromkeys([self.first, piece.path])))
+        files = ", ".join(map(file_literal, dict.fromkeys([self.first, piece.path])))
         text = self.text.replace(literal(f"{self.mark} files"), files)
         text = text.replace(literal(f"{self.mark} file"), literal(piece.path))
         text = text.replace(literal(f"{self.mark} start"), literal(str(piece.start)))
@@ -106,10 +107,7 @@ class FileScan:
 
 @contextmanager
 def _private_connection(time_zone: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    import duckdb
-
-    with duckdb.connect() as connection:
-        connection.execute("SET python_enable_replacements = false")
+    with private_cursor() as connection:
         connection.execute(f"SET TimeZone = {literal(time_zone)}")
         yield connection
 
@@ -117,15 +115,14 @@ def _private_connection(time_zone: str) -> Iterator[duckdb.DuckDBPyConnection]:
 def _over(
     connection: duckdb.DuckDBPyConnection,
     tree: dict[str, Any],
-    files: Sequence[str],
+    files: str,
     condition: str = "",
 ) -> str:
     """Return the SQL of a scan over other files, with the number of each row."""
-    names = ", ".join(map(literal, files))
     ours = parse(
         connection,
         f"SELECT file_row_number AS {quoted(ROW_NUMBER)} "
-        f"FROM read_parquet([{names}]) {condition}",
+        f"FROM read_parquet([{files}]) {condition}",
     )["statements"][0]["node"]
     tree = deepcopy(tree)
     node = tree["statements"][0]["node"]
@@ -189,16 +186,17 @@ def find_scan(
         node["from_table"] = _as_function(private, query, node["from_table"], tables)
         keeps_names = "filename" in json.dumps(node).casefold()
         paths = _files(private, query, node, keep=keeps_names)
-        whole = _over(private, tree, list(dict.fromkeys(paths)))
+        files = ", ".join(map(file_literal, dict.fromkeys(paths)))
+        whole = _over(private, tree, files)
         mark = f"dfml {uuid4().hex}"
         piece = (
             f"WHERE filename = {literal(f'{mark} file')} "
             f"AND file_row_number >= CAST({literal(f'{mark} start')} AS BIGINT) "
             f"AND file_row_number < CAST({literal(f'{mark} stop')} AS BIGINT)"
         )
-        text = _over(private, tree, [f"{mark} files"], piece)
+        text = _over(private, tree, literal(f"{mark} files"), piece)
         try:
-            _check_columns(private, query, paths)
+            _check_columns(private, query, files)
             _check_plan(private, query, whole, params)
         except (duckdb.CatalogException, duckdb.BinderException) as err:
             # The caller's connection has bound it, for all rows together.
@@ -274,10 +272,9 @@ def _files(
 
 
 def _check_columns(
-    connection: duckdb.DuckDBPyConnection, query: str, paths: list[str]
+    connection: duckdb.DuckDBPyConnection, query: str, files: str
 ) -> None:
     """Refuse files with columns that hide those that DuckDB has for each file."""
-    files = ", ".join(map(literal, paths))
     names = connection.sql(f"FROM read_parquet([{files}])").columns
     for name in VIRTUAL.intersection(name.casefold() for name in names):
         _refuse(query, f"a column {name!r} in the files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,12 +72,12 @@ class FileReader:
         return ("dfml.read_sql files", self.token)
 
     def __call__(
-        self, pieces: tuple[tuple[Piece, State], ...], columns: list[str]
+        self, pieces: tuple[tuple[Piece, State | None], ...], columns: list[str]
     ) -> pd.DataFrame:
         """Return the rows of the pieces, with these columns in this order."""
         names = list(dict.fromkeys([*columns, ROW_NUMBER]))
         empty = pa.schema([self.schema.field(name) for name in names]).empty_table()
-        with database_errors(self.scan.query), self.scan.open() as connection:
+        with self.scan.open() as connection:
             tables = [self._read(connection, *each, empty.schema) for each in pieces]
         return self.to_frame(pa.concat_tables([empty, *tables]), columns)
 
@@ -89,21 +90,33 @@ class FileReader:
         self,
         connection: duckdb.DuckDBPyConnection,
         piece: Piece,
-        state: State,
+        state: State | None,
         schema: pa.Schema,
     ) -> pa.Table:
         """Read the rows of one file, numbered over the whole table."""
         self._check(piece, _state(piece.path), state, "size and time")
+        source = f"{self.scan.query}\n\nin {piece.path!r}, from row {piece.start}"
+        with database_errors(source):
+            table = self._table(connection, piece, schema, source)
+        self._check(piece, table.schema.types, schema.types, "types")
+        at = schema.get_field_index(ROW_NUMBER)
+        numbers = pc.add(table.column(at), piece.offset)
+        return table.set_column(at, ROW_NUMBER, numbers)
+
+    def _table(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        piece: Piece,
+        schema: pa.Schema,
+        source: str,
+    ) -> pa.Table:
+        """Run the query over a piece."""
         relation = connection.sql(self.scan.sql(piece), params=self.scan.params)
         known = {column.name: column for column in check_columns(relation)}
         self._check(piece, [*known], self.schema.names, "columns")
         rows = converted(relation, [*known.values()])
         rows = rows.project(", ".join(map(quoted, schema.names)))
-        table = read_table(rows, [known[n] for n in schema.names], self.scan.query)
-        self._check(piece, table.schema.types, schema.types, "types")
-        at = schema.get_field_index(ROW_NUMBER)
-        numbers = pc.add(table.column(at), piece.offset)
-        return table.set_column(at, ROW_NUMBER, numbers)
+        return read_table(rows, [known[name] for name in schema.names], source)
 
     def _check(self, piece: Piece, got: Any, expected: Any, what: str) -> None:
         """Refuse a file that is not what it was, or not like the others."""
@@ -178,8 +191,10 @@ def read_files(
     )
 
 
-def _state(path: str) -> State:
-    """Return what changes with a file."""
+def _state(path: str) -> State | None:
+    """Return what changes with a file; None if it is gone."""
+    if not os.path.exists(path):
+        return None
     stat = os.stat(path)
     return stat.st_size, stat.st_mtime_ns
 
@@ -189,7 +204,9 @@ def _row_groups(
 ) -> list[Piece]:
     """List the row groups of all files, in order."""
     found: dict[str, list[int]] = {path: [] for path in paths}
-    for path, _, n_rows in connection.sql(ROW_GROUPS, params=[[*found]]).fetchall():
+    for path, _, n_rows in connection.sql(
+        ROW_GROUPS, params=[[*map(glob.escape, found)]]
+    ).fetchall():
         found[path].append(n_rows)
     pieces = []
     before = 0

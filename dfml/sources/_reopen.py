@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -21,11 +22,31 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["Database"]
+__all__ = ["Database", "private_cursor"]
 
 # The callers' connections, as long as they live: in their process the file may be open
 # for writing, and then it cannot be opened again for reading only.
 _held: WeakValueDictionary[str, duckdb.DuckDBPyConnection] = WeakValueDictionary()
+
+
+def private_cursor() -> duckdb.DuckDBPyConnection:
+    """Return a connection to an empty database of this process, which sees files."""
+    return _private_database(os.getpid()).cursor()
+
+
+@cache
+def _private_database(_: int) -> duckdb.DuckDBPyConnection:
+    """Open the empty database of a process: to open one takes longer than a query.
+
+    A fork of the process does not get it, as its threads are not forked.
+    """
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute("SET python_enable_replacements = false")
+    # What was read of files would stay in memory, up to DuckDB's own limit.
+    connection.execute("SET enable_external_file_cache = false")
+    return connection
 
 
 @dataclass(frozen=True)
@@ -132,8 +153,9 @@ class Database:
         import duckdb
 
         if self.path is None:
-            connection = duckdb.connect()
-            connection.execute("SET python_enable_replacements = false")
+            # Databases and extensions are those of all connections to a database.
+            is_empty = not (self.attached or self.extensions)
+            connection = private_cursor() if is_empty else duckdb.connect()
         else:
             try:
                 connection = duckdb.connect(self.path, read_only=True)
