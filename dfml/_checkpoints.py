@@ -68,8 +68,7 @@ class Job:
                 where,
                 "data that a later process can recognise, for checkpoint=",
                 "a table with a part that has no fixed token",
-                "write the table to Parquet first, and read it from there; for SQL, keep the "
-                "rows with read_sql(..., spill_to=...)",
+                "write the table to Parquet first, and read it from there",
             ) from err
         self.folder = Path(directory) / content_digest(token, parameters)[:32]
 
