@@ -88,8 +88,13 @@ class DeltaPart:
         try:
             batches = self.groups.read([self.stored.get(n, n) for n in names], "us")
             values = null | self.values
-            tables = (to_schema(each, schema, values, self.stored) for each in batches)
+            tables = (
+                to_schema(where, self, each, schema, values, self.stored)
+                for each in batches
+            )
             yield from self._undeleted(tables)
+        except SourceError:
+            raise
         except BROKEN as err:
             what = f"{self.describe()} (part {self.number})"
             raise unreadable(where, what, err, _RESTORE) from err

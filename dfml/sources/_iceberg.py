@@ -96,9 +96,11 @@ class IcebergPart:
         try:
             for batch in self.reading.read(self.task, schema.names):
                 n_rows += batch.num_rows
-                yield to_schema(batch, schema, {})
+                yield to_schema(where, self, batch, schema)
             if n_rows != self.n_rows:
                 raise OSError(f"{n_rows} rows where the table says {self.n_rows}")
+        except SourceError:
+            raise
         except BROKEN as err:
             what = f"{self.describe()} (part {self.number})"
             raise unreadable(where, what, err, _RESTORE) from err

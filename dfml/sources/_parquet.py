@@ -79,26 +79,14 @@ class ParquetPart:
         keys = {
             name: pa.scalar(value, pa.string()) for name, value in self.groups.file.keys
         }
-        what = f"{self.describe()} (part {self.number})"
         try:
             for batch in self.groups.read(schema.names):
-                yield _fit(where, what, batch, schema, keys)
+                yield to_schema(where, self, batch, schema, keys)
         except SourceError:
             raise
         except BROKEN as err:
+            what = f"{self.describe()} (part {self.number})"
             raise unreadable(where, what, err) from err
-
-
-def _fit(where: str, what: str, batch: Any, schema: Any, keys: dict[str, Any]) -> Any:
-    try:
-        return to_schema(batch, schema, keys)
-    except pa.ArrowException as err:
-        raise SourceError.expecting(
-            where,
-            "values that fit the column's type in all files",
-            f"{what}: {err}",
-            "write these files again with one type a column, or leave the column out",
-        ) from err
 
 
 @dataclass

@@ -69,7 +69,7 @@ class QueryPart:
         """Name the rows, for messages."""
         return f"rows {self.start} to {self.stop - 1} of the relation's result"
 
-    def read(self, where: str, schema: Any) -> Iterator[Any]:  # noqa: ARG002
+    def read(self, where: str, schema: Any) -> Iterator[Any]:
         """Read some columns; see :class:`dfml.sources._base.Part`."""
         for table in iter_batches(self.spill, schema.names, self.start, self.stop):
             for name, values in self.enums.items():
@@ -78,7 +78,7 @@ class QueryPart:
                     codes = table.column(at).combine_chunks()
                     coded = pa.DictionaryArray.from_arrays(codes, values)
                     table = table.set_column(at, name, coded)
-            yield to_schema(table, schema, {})
+            yield to_schema(where, self, table, schema)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfml.exceptions import BadFileError
+from dfml.exceptions import BadFileError, SourceError
 from dfml.sources._base import BROKEN, CHECK_FILE, ChangedFileError, unreadable
 from dfml.sources._seals import check_seal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from dfml.sources._base import Part
     from dfml.sources._files import SourceFile
 
 __all__ = [
@@ -33,6 +35,7 @@ PART_BYTES = 96 * 2**20
 SLICE_BYTES = 32 * 2**20
 # Bytes of a column chunk that are read at a time, for chunks as large as a file.
 _BUFFER_BYTES = 2**20
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -197,20 +200,26 @@ def _byte_width(type_: Any) -> int:
 
 
 def to_schema(
+    where: str,
+    part: Part,
     batch: Any,
     schema: Any,
-    constants: Mapping[str, Any],
-    stored: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] = _NOTHING,
+    stored: Mapping[str, str] = _NOTHING,
 ) -> Any:
-    """Bring a batch of a file to the schema of its table.
+    """Bring a batch of a part to the schema of its table.
 
     Parameters
     ----------
+    where : str
+        The call, for messages.
+    part : Part
+        Where the batch is from, for messages.
     batch : pyarrow RecordBatch
         What the file holds, with its own types.
     schema : pyarrow Schema
         The columns to give; each is in the batch or a constant.
-    constants : mapping of str to pyarrow Scalar
+    constants : mapping of str to pyarrow Scalar, optional
         Values of the columns that are not in the file.
     stored : mapping of str to str, optional
         Names of columns in the file, where they are others than in the table.
@@ -218,17 +227,30 @@ def to_schema(
     Returns
     -------
     table : pyarrow Table
-        With exactly the schema. A value that does not fit is an error of Arrow's.
+        With exactly the schema.
+
+    Raises
+    ------
+    SourceError
+        If a value does not fit; it names the column and the part.
     """
     columns = []
     for each in schema:
-        name = each.name if stored is None else stored.get(each.name, each.name)
-        if name in batch.schema.names:
-            column = batch.column(name)
-            columns.append(
-                column if column.type == each.type else column.cast(each.type)
-            )
-        else:
-            value = constants[each.name].cast(each.type)
-            columns.append(pa.repeat(value, batch.num_rows))
+        name = stored.get(each.name, each.name)
+        try:
+            if name in batch.schema.names:
+                column = batch.column(name)
+                same = column.type == each.type
+                columns.append(column if same else column.cast(each.type))
+            else:
+                value = constants[each.name].cast(each.type)
+                columns.append(pa.repeat(value, batch.num_rows))
+        except pa.ArrowException as err:
+            raise SourceError.expecting(
+                where,
+                f"values of column {each.name!r} that fit {each.type}",
+                f"{part.describe()} (part {part.number}): {err}",
+                "write these files again with one type a column, or leave the column "
+                "out",
+            ) from err
     return pa.Table.from_arrays(columns, schema=schema)
