@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import numbers
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal
 
 from dfml.exceptions import InputTypeError, SourceError
@@ -190,6 +191,8 @@ def read_sql(
     check_plan(plan, partition_on, spill_to, frames)
     if frames:
         check_frames(query, frames)
+    # Partitions of lazy plans bind them later.
+    params = deepcopy(params)
     own = connection_of(query, connection, frames)
     if plan == "spill":
         return read_spilled(query, own, params, frames or {}, sizes, spill_to)

@@ -170,6 +170,13 @@ def test_parameters(con):
         assert len(frame) == 50
 
 
+def test_parameters_that_change_later(con):
+    params = [150]
+    frame = read(con, "FROM t WHERE id >= ?", params=params)
+    params[0] = 190
+    assert len(frame) == 50
+
+
 def test_relation(con):
     frame = read_sql(
         con.table("t").filter("id > 9"), plan="ranges", partition_on="id", npartitions=2
