@@ -67,13 +67,14 @@ def cluster():
         yield client
 
 
-#: A nanny under load sometimes gives a worker up: no cluster lives for long.
+#: What one cluster goes through, so that one that breaks does not end the soak late.
 KILLS_PER_CLUSTER = 10
 
 
 def kill_one(client, frame, seed, log):
     """Train while a worker is killed; give the model and the steps repeated."""
     client.wait_for_workers(2, timeout=120)
+    time.sleep(2)  # a nanny gives up a worker that dies while it starts
     log.write_text("")
     generator = np.random.default_rng(seed)
     pids = sorted(client.run(os.getpid).values())
