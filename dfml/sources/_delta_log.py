@@ -38,6 +38,7 @@ KNOWN_FEATURES = frozenset(
     | {"timestampNtz", "vacuumProtocolCheck", "variantType", "variantType-preview"}
 )
 _WITH_FEATURES = 3
+_OWN_TIMES = "delta.enableInCommitTimestamps"
 _MAPPING = "delta.columnMapping.mode"
 _PHYSICAL_NAME = b"delta.columnMapping.physicalName"
 
@@ -170,6 +171,14 @@ def _unreadable_log(where: str, root: str, err: BaseException) -> SourceError:
 
 def _go_back(where: str, table: Any, root: str, timestamp: str | datetime) -> None:
     """Load the last version before a moment."""
+    if table.metadata().configuration.get(_OWN_TIMES, "false") == "true":
+        # deltalake goes by the times of the files all the same.
+        raise SourceError.expecting(
+            where,
+            "timestamp= for tables whose versions have the times of their files",
+            f"{root!r}, whose log has times of its own",
+            "pass version=",
+        )
     moment = (
         datetime.fromisoformat(timestamp) if isinstance(timestamp, str) else timestamp
     )

@@ -428,6 +428,19 @@ def test_versions_and_moments(root):
         dfml.read_delta(root, version=0, timestamp=moment)
 
 
+def test_times_inside_the_log(root):
+    features = log.protocol()
+    features["protocol"]["writerFeatures"] = ["inCommitTimestamp"]
+    table = log.metadata([X], enableInCommitTimestamps="true")
+    rows = log.add(root, "0.parquet", pa.table({"x": [0]}))
+    times = {"commitInfo": {"inCommitTimestamp": 1_704_067_200_000}}
+    log.commit(root, 0, times, features, table, rows)
+
+    assert len(dfml.read_delta(root)) == 1
+    with pytest.raises(SourceError, match="times of its own"):
+        dfml.read_delta(root, timestamp="2024-01-02")
+
+
 # As a dask DataFrame
 
 
