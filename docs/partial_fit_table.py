@@ -19,6 +19,7 @@ import pandas as pd
 import sklearn
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.utils import all_estimators
+from threadpoolctl import threadpool_limits
 
 import dfml
 
@@ -128,7 +129,8 @@ def train_by_loop(cls: type[Any], rows: pd.DataFrame) -> Any:
         if isinstance(X, pd.DataFrame):
             X = pd.DataFrame(np.ascontiguousarray(X), columns=X.columns, copy=False)
         y = None if target is None else part[target].to_numpy()
-        model.partial_fit(X, y, **options)
+        with threadpool_limits(1):  # some models keep how many threads they had
+            model.partial_fit(X, y, **options)
     return model
 
 
