@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from dfml.cli._wording import in_options
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -31,12 +33,13 @@ INTERRUPTED = 130
 class Failure(click.ClickException):
     """The work failed: a message on stderr and exit code 1."""
 
-    def __init__(self, err: Exception) -> None:
+    def __init__(self, err: Exception, command: click.Command | None = None) -> None:
         text = str(err) or type(err).__name__
         if isinstance(err, LookupError):  # their text is only what was not found
             text = f"{type(err).__name__}: {text}"
         notes = getattr(err, "__notes__", [])
-        super().__init__("\n".join([text, *notes]))
+        whole = "\n".join([text, *notes])
+        super().__init__(whole if command is None else in_options(whole, command))
 
 
 class ErrorReportingGroup(click.Group):
@@ -59,12 +62,15 @@ class ErrorReportingGroup(click.Group):
             except Exception as err:
                 if ctx.obj.get("debug"):
                     raise
-                raise Failure(err) from err
+                command = self.get_command(ctx, ctx.invoked_subcommand or "")
+                raise Failure(err, command) from err
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Show a warning as one text on stderr, without the line of code."""
-    click.echo(f"Warning: {message}", err=True)
+    context = click.get_current_context(silent=True)
+    text = in_options(str(message), context.command) if context else str(message)
+    click.echo(f"Warning: {text}", err=True)
 
 
 def output_options(command: F) -> F:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from sklearn.utils import get_tags
 
 import dfml
 from dfml._partitionwise import PartitionwiseMixin
@@ -39,7 +40,11 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @source_options
-@click.option("--target", required=True, metavar="COLUMN", help="What to predict.")
+@click.option(
+    "--target",
+    metavar="COLUMN",
+    help="What to predict; for estimators that learn from one.",
+)
 @click.option(
     "--estimator",
     required=True,
@@ -109,7 +114,7 @@ def fit(
     sql: str | None,
     database: Path | None,
     rows_per_partition: int | None,
-    target: str,
+    target: str | None,
     estimator: str,
     parameters: tuple[str, ...],
     mode: str,
@@ -134,12 +139,13 @@ def fit(
     cls = import_estimator(estimator)
     inner = make_estimator(cls, parameters, random_state)
     model = make_model(inner, mode, epochs, shuffle, sample, random_state)
+    check_target(inner, target, sample_weight, scored)
     options: dict[str, Any] = {}
     if classes is not None:
         options["classes"] = [as_value(name) for name in classes]
     if sample_weight is not None:
         options["sample_weight"] = sample_weight
-    labels = [target] if sample_weight is None else [target, sample_weight]
+    labels = [name for name in (target, sample_weight) if name is not None]
     with Status("reading") as status:
         begin = time.perf_counter()
         frame = read_rows("dfml fit", source, sql, database, rows_per_partition)
@@ -183,6 +189,44 @@ def check_output(output: Path) -> None:
         raise click.UsageError(f"--output: nothing can be written to {str(folder)!r}.")
 
 
+def check_target(
+    estimator: BaseEstimator, target: str | None, weight: str | None, scored: bool
+) -> None:
+    """Refuse a target that is missing, or is the weight too.
+
+    Raises
+    ------
+    click.UsageError
+        Saying what to pass.
+    """
+    if target is None and get_tags(estimator).target_tags.required:
+        name = type(estimator).__name__
+        raise click.UsageError(f"{name} learns from a target. Pass --target COLUMN.")
+    if target is None and scored:
+        raise click.UsageError("--score compares with the truth. Pass --target COLUMN.")
+    if target is not None and target == weight:
+        raise click.UsageError(f"--target and --sample-weight are both {target}.")
+
+
+def make_sample(text: str | None) -> Any:
+    """Read ``--sample``.
+
+    Raises
+    ------
+    click.UsageError
+        If it is no sample.
+    """
+    sample = "first" if text is None else as_value(text)
+    is_known = sample in ("first", "random")
+    is_count = type(sample) is int and sample >= 1
+    if not (is_known or is_count or (isinstance(sample, float) and 0 < sample < 1)):
+        raise click.UsageError(
+            "--sample expects first, random, a number of rows, or a share of them"
+            f" between 0 and 1. Got {text!r}."
+        )
+    return sample
+
+
 def make_model(
     estimator: BaseEstimator,
     mode: str,
@@ -205,7 +249,7 @@ def make_model(
     if isinstance(estimator, PartitionwiseMixin):
         return estimator
     if mode == "iid":
-        chosen = "first" if sample is None else as_value(sample)
+        chosen = make_sample(sample)
         return dfml.IID(estimator, sample=chosen, random_state=random_state)
     if not hasattr(estimator, "partial_fit"):
         name = type(estimator).__name__

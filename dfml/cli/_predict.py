@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dfml.cli._checks import check_option, read_checks
 from dfml.cli._command import output_options, print_json, print_table, split_names
 from dfml.cli._model import model_argument, read_model, trust_option
 from dfml.cli._status import Status
@@ -59,6 +60,15 @@ Examples:
     show_default=True,
     help="Go on where an interrupted call of the same job stopped.",
 )
+@check_option
+@click.option("--verify", is_flag=True, help="Read back all that was written.")
+@click.option(
+    "--on-bad-file",
+    type=click.Choice(["raise", "skip"]),
+    default="raise",
+    show_default=True,
+    help="What to do about a broken Parquet file of SOURCE.",
+)
 @click.option("--name", metavar="COLUMN", help="Name of the one output column.")
 @click.option("--prefix", metavar="TEXT", help="Put before the output columns' names.")
 @trust_option
@@ -72,6 +82,9 @@ def predict(
     keep_none: bool,
     mode: str,
     resume: bool,
+    checks: tuple[str, ...],
+    verify: bool,
+    on_bad_file: str,
     name: str | None,
     prefix: str | None,
     trust: tuple[str, ...],
@@ -80,11 +93,11 @@ def predict(
     """Write the predictions of MODEL for SOURCE to the new folder TARGET.
 
     SOURCE is Parquet, as a file, a glob or a folder, or the folder of a Delta table.
-    TARGET is there when all of it is
-    written, and not before.
+    TARGET is there when all of it is written, and not before.
     """
     if keep_none and keep is not None:
         raise click.UsageError("Give --keep or --keep-none, not both.")
+    chosen = read_checks(checks)
     fitted = read_model(model, trust)
     with Status("predicting") as status:
         report = predict_table(
@@ -95,6 +108,9 @@ def predict(
             keep=[] if keep_none else keep,
             mode=mode,
             resume=resume,
+            checks=chosen,
+            verify=verify,
+            on_bad_file=on_bad_file,
             name=name,
             prefix=prefix,
             progress=status.count,
@@ -104,16 +120,31 @@ def predict(
 
 def print_report(report: dict[str, Any]) -> None:
     """Print what was written, and how fast."""
+    if report["done_before"]:
+        click.echo("nothing to do: an earlier call of this job has written the target")
+    facts = {
+        "target": report["target"],
+        "columns": ", ".join(report["columns"]),
+        "rows": f"{report['rows']:,}",
+        "files": f"{report['files']:,}, {report['bytes']:,} bytes",
+        "skipped": describe_skipped(report["skipped_files"]),
+        "model": report["model"][:16],
+        "job": report["job"],
+    }
+    print_table(facts if report["done_before"] else {**facts, **work_in(report)})
+
+
+def work_in(report: dict[str, Any]) -> dict[str, str | None]:
+    """Say what this call has done of a job."""
     seconds, rate = report["seconds"], report["rows_per_second"]
-    print_table(
-        {
-            "target": report["target"],
-            "columns": ", ".join(report["columns"]),
-            "rows": f"{report['rows']:,}",
-            "files": f"{report['parts']:,}, {report['bytes']:,} bytes",
-            "resumed": f"{report['resumed_parts']:,} files"
-            if report["resumed_parts"]
-            else None,
-            "seconds": f"{seconds:.1f}, {rate:,.0f} rows a second",
-        }
-    )
+    resumed = report["resumed_parts"]
+    return {
+        "resumed": f"{resumed:,} of {report['parts']:,} parts" if resumed else None,
+        "seconds": f"{seconds:.1f}, {rate:,.0f} rows a second",
+    }
+
+
+def describe_skipped(files: dict[str, str]) -> str | None:
+    """Name the files that were skipped, on a line each after the first."""
+    lines = [f"{path}: {reason}" for path, reason in files.items()]
+    return "\n         ".join(lines) or None

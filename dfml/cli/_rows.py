@@ -120,9 +120,17 @@ def choose_columns(
 
     Raises
     ------
+    click.UsageError
+        If a label is named as something else too.
     ColumnMismatchError
         If a name is not a column.
     """
+    for option, names in (("--features", features or ()), ("--drop", drop)):
+        both = [name for name in labels if name in names]
+        if both:
+            raise click.UsageError(
+                f"{option} names {', '.join(both)}, which is the target or the weight."
+            )
     missing = [n for n in (*(features or ()), *drop, *labels) if n not in frame.columns]
     if missing:
         raise ColumnMismatchError.expecting(

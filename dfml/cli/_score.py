@@ -118,5 +118,8 @@ def score_model(
     contract = model._contract
     if target is None and (contract is None or contract.target is None):
         raise click.UsageError("The model does not know its target. Pass --target.")
+    truth = target if target is not None else contract.target
+    if truth == sample_weight:
+        raise click.UsageError(f"The target and --sample-weight are both {truth}.")
     chosen = model._scoring if scoring is None else scoring
     return score_lazily(model, frame, target, sample_weight, chosen)

@@ -162,6 +162,12 @@ WRONG_USAGE = {
     "unknown mode": ([QUERY, "--mode", "both"], "'both' is not one of"),
     "epochs of one sample": ([QUERY, "--mode", "iid", "--epochs", "2"], "--epochs"),
     "sample of all": ([QUERY, "--sample", "random"], "--sample goes with"),
+    "a share of more than all": (
+        [QUERY, "--mode", "iid", "--sample", "1.5"],
+        "share of them between 0 and 1",
+    ),
+    "no sample": ([QUERY, "--mode", "iid", "--sample", "some"], "Got 'some'"),
+    "weight of the target": ([QUERY, "--sample-weight", "late"], "are both late"),
     "epochs": ([QUERY, "--epochs", "0"], "0 is not in the range"),
     "no folder for the model": ([QUERY, "--output", "no/x.skops"], "no folder"),
 }
@@ -246,6 +252,29 @@ def test_failed_options(fit, lake, output, args, message):
     assert result.exit_code == 1, result.output
     assert message in result.stderr
     assert not output.exists()
+
+
+@pytest.mark.parametrize("option", ["--features", "--drop"])
+def test_the_target_is_no_feature(fit, lake, output, option):
+    result = fit(lake, option, "a,late")
+
+    assert result.exit_code == 2
+    assert f"{option} names late" in result.stderr
+    assert not output.exists()
+
+
+def test_transformers_learn_from_no_target(run, lake, output):
+    options = ["--estimator", "sklearn.preprocessing.StandardScaler"]
+    result = run("fit", lake, *options, "--features", "a,b", "--output", output)
+
+    assert result.exit_code == 0, result.output
+    expected = dd.read_parquet(lake)[["a", "b"]].mean().compute()
+    np.testing.assert_allclose(load_model(output).estimator_.mean_, expected)
+    scored = run("fit", lake, *options, "--output", output, "--score")
+    assert "Pass --target" in scored.stderr
+    needed = run("fit", lake, "--estimator", SGD, "--output", output)
+    assert needed.exit_code == 2
+    assert "SGDClassifier learns from a target" in needed.stderr
 
 
 def test_a_source_that_is_not_there(fit, output):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import dask.dataframe as dd
 import duckdb
@@ -123,6 +124,70 @@ def test_bad_options(run, model, lake, target, args, code, message):
     assert result.exit_code == code, result.output
     assert message in result.stderr
     assert not target.exists()
+
+
+def test_nothing_to_do(run, model, lake, target):
+    first = run("predict", model, lake, target)
+    assert "rows a second" in first.stdout
+    assert "nothing to do" not in first.stdout
+
+    again = run("predict", model, lake, target)
+
+    assert again.exit_code == 0
+    assert again.stdout.startswith("nothing to do: an earlier call")
+    assert "600" in again.stdout
+    assert "a second" not in again.stdout
+
+
+def test_checks(run, model, lake, target, tmp_path):
+    good = "probability_yes: nulls=0, minimum=0, maximum=1"
+    bad = "probability_yes: minimum=0, maximum=0.5"
+    options = ["--method", "predict", "--method", "predict_proba"]
+
+    failed = run("predict", model, lake, target, *options, "--check", bad)
+    assert failed.exit_code == 1
+    assert "no value of 'probability_yes' above 0.5" in failed.stderr
+    assert not target.exists()
+
+    options += ["--check", good]
+    result = run("predict", model, lake, target, *options)
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 parts" in result.stdout
+    share = "prediction: nulls=0, share(yes)=0.1..0.9"
+    again = run("predict", model, lake, tmp_path / "b", "--check", share, "--verify")
+    assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ("prediction", "COLUMN: RULE=VALUE"),
+        ("prediction:", "COLUMN: RULE=VALUE"),
+        ("prediction: nulls", "Got 'nulls'"),
+        ("prediction: nulls=few", "Got 'nulls=few'"),
+        ("prediction: share(yes)=0.1", "LOW..HIGH"),
+        ("prediction: size=1", "Got 'size=1'"),
+    ],
+)
+def test_checks_that_cannot_be_read(run, model, lake, target, check, message):
+    result = run("predict", model, lake, target, "--check", check)
+
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+def test_broken_files_are_shown(run, model, lake, target, tmp_path):
+    broken = tmp_path / "lake"
+    shutil.copytree(lake, broken)
+    (broken / "1.parquet").write_text("no")
+
+    assert "1.parquet" in run("predict", model, broken, target).stderr
+    result = run("predict", model, broken, target, "--on-bad-file", "skip")
+
+    assert result.exit_code == 0, result.output
+    assert "400" in result.stdout
+    (line,) = [each for each in result.stdout.splitlines() if "skipped" in each]
+    assert str(broken / "1.parquet") in line
 
 
 def test_no_source(run, model, target):

@@ -66,6 +66,7 @@ def test_a_model_without_a_target(run, lake, tmp_path):
         (["--scoring", "roc_acu"], 2, "Did you mean roc_auc"),
         (["--scoring", "???"], 2, "no scorer"),
         (["--target", "nothing"], 1, "nothing"),
+        (["--sample-weight", "late"], 2, "are both late"),
         (["--scoring", "r2"], 1, ""),
     ],
 )
