@@ -55,6 +55,8 @@ def cluster():
     from distributed import Client, LocalCluster
 
     with (
+        # LocalCluster drops a worker that is away some time after it was lost before.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),
         LocalCluster(
             n_workers=2,
             threads_per_worker=1,
@@ -67,14 +69,9 @@ def cluster():
         yield client
 
 
-#: What one cluster goes through, so that one that breaks does not end the soak late.
-KILLS_PER_CLUSTER = 10
-
-
 def kill_one(client, frame, seed, log):
     """Train while a worker is killed; give the model and the steps repeated."""
     client.wait_for_workers(2, timeout=120)
-    time.sleep(2)  # a nanny gives up a worker that dies while it starts
     log.write_text("")
     generator = np.random.default_rng(seed)
     pids = sorted(client.run(os.getpid).values())
@@ -99,12 +96,11 @@ def kills(table, folder, times=50):
     expected = serial_without_log(table)
     equal, repeated = 0, []
     frame = dd.read_parquet(table)
-    for first in range(0, times, KILLS_PER_CLUSTER):
-        with cluster() as client:
-            for seed in range(first, min(times, first + KILLS_PER_CLUSTER)):
-                model, again = kill_one(client, frame, seed, log)
-                equal += same(model, expected)
-                repeated.append(again)
+    with cluster() as client:
+        for seed in range(times):
+            model, again = kill_one(client, frame, seed, log)
+            equal += same(model, expected)
+            repeated.append(again)
     del os.environ["SOAK_LOG"]
     print(f"repeated steps, sorted: {sorted(repeated)}")
     return [
