@@ -133,7 +133,7 @@ def test_a_frame_is_the_table(predicates, npartitions, data):
     pd.testing.assert_frame_equal(found, expected)
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
 def test_schedulers(con, ddf, scheduler):
     with dask.config.set(scheduler=scheduler, num_workers=2):
         frame = read_sql("SELECT sum(a) AS s FROM d", con, frames={"d": ddf})

@@ -712,6 +712,18 @@ def test_out_of_memory(con, spills):
     assert left_in(spills) == []
 
 
+def test_out_of_memory_after_the_first_rows(con, spills):
+    """In a stream DuckDB's error comes as one of Arrow."""
+    con.execute("SET memory_limit = '40MB'")
+    con.execute("SET temp_directory = ''")
+    many = "SELECT i, hash(i)::VARCHAR AS h FROM range(1500000) t(i) ORDER BY h"
+    query = f"SELECT i, 'x' AS h FROM range(300000) t(i) UNION ALL FROM ({many})"
+    with pytest.raises(QueryError, match=r"(?s)Out of Memory.*memory_limit") as caught:
+        read_sql(query, con)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert left_in(spills) == []
+
+
 # Python variables
 
 

@@ -247,13 +247,11 @@ def test_files_without_rows_between_others(con, tmp_path):
     assert frame.divisions == (0, 2, 2)
 
 
-def test_frames_go_to_other_processes(con, lake):
+def test_frames_pickle(con, lake):
     frame = read(f"SELECT a, s FROM '{lake}/*.parquet' WHERE a > 5", con, npartitions=4)
     expected = frame.compute()
     con.close()
     pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(frame)).compute(), expected)
-    with dask.config.set(scheduler="processes", num_workers=2):
-        pd.testing.assert_frame_equal(frame.compute(), expected)
 
 
 def test_a_broken_file_is_named(con, lake):
