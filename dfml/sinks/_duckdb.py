@@ -48,6 +48,10 @@ _OPEN_SECONDS = 10.0
 _NOT_HELD = (pa.types.is_duration, pa.types.is_null)
 
 
+class _Rival(Exception):
+    """Another transaction has noted a job under the same number."""
+
+
 class DuckDBTarget:
     """A table in a database that a job is committed to.
 
@@ -286,15 +290,15 @@ class DuckDBTarget:
             try:
                 self._transact(staged, written, report)
                 break
-            except self._library.TransactionException:  # a rival's came between
+            except (self._library.TransactionException, _Rival) as err:
+                if n == _TRIES - 1:
+                    raise TargetExistsError.expecting(
+                        self.where,
+                        f"a transaction on {self.path!r} to succeed in {_TRIES} tries",
+                        str(err),
+                        "call again: finished parts are kept",
+                    ) from err
                 time.sleep(random.uniform(0, min(_MAX_SECONDS, 0.01 * 2**n)))
-        else:
-            raise TargetExistsError.expecting(
-                self.where,
-                f"a transaction on {self.path!r} to succeed in {_TRIES} tries",
-                "those of others before each of them",
-                "call again: finished parts are kept",
-            )
         self._clean_up(staged.job)
 
     def _transact(
@@ -312,15 +316,19 @@ class DuckDBTarget:
                 raise
 
     def _begin(self, connection: Any) -> None:
-        try:
-            connection.execute("BEGIN TRANSACTION")
-        except self._library.TransactionException as err:
+        # To try would undo the caller's transaction. Outside of one, each statement
+        # has a number of its own.
+        numbers = [
+            connection.execute("SELECT txid_current()").fetchall() for _ in range(2)
+        ]
+        if numbers[0] == numbers[1]:
             raise TargetError.expecting(
                 self.where,
                 "a connection without an open transaction",
-                str(err),
+                "one that is in a transaction",
                 "commit or roll back, and call again: finished parts are kept",
-            ) from err
+            )
+        connection.execute("BEGIN TRANSACTION")
 
     def _write(
         self,
@@ -350,7 +358,10 @@ class DuckDBTarget:
                 f"{n_rows}",
                 "pass resume=False; nothing was committed",
             )
-        self.files.perform(partial(table.note, staged.job, change, report))
+        try:
+            self.files.perform(partial(table.note, staged.job, change, report))
+        except self._library.ConstraintException as err:
+            raise _Rival(str(err)) from err
 
     def _change(self, table: DuckDBTable, rows: str) -> str:
         if table.kind is None:
