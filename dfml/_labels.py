@@ -152,7 +152,8 @@ def _merge_classes(
             f"{len(classes):,} distinct values in column {name!r}",
             "use a regressor, or pass classes=[...]",
         )
-    check_classification_targets(classes)
+    # Each three times: scikit-learn takes labels that hardly repeat for a regression's.
+    check_classification_targets(np.tile(classes, 3))
     if len(classes) == 1:
         raise LabelError.expecting(
             where,

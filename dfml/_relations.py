@@ -6,6 +6,7 @@ target and weight is decided as for any frame, on an empty one with the same col
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -202,7 +203,7 @@ def of_relation(
     )
 
 
-def warn_of_order(where: str, relation: Any, stacklevel: int = 6) -> None:
+def warn_of_order(where: str, relation: Any) -> None:
     """Warn if another run of a query may give its rows in another order.
 
     Parameters
@@ -211,11 +212,24 @@ def warn_of_order(where: str, relation: Any, stacklevel: int = 6) -> None:
         The call, for the message.
     relation : DuckDBPyRelation
         It is planned, not run.
-    stacklevel : int
-        Of the warning.
     """
     with database_errors(describe_query(relation), where):
         reason = changes_order(relation)
     if reason is not None:
         text = _ANY_ORDER.format(where=where, reason=reason)
-        warnings.warn(text, DfmlWarning, stacklevel=stacklevel)
+        warnings.warn(text, DfmlWarning, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """Count the frames up to the one that has called dfml, for a warning.
+
+    How many lie between depends on the decorators of scikit-learn around ``fit``.
+    """
+    frame = inspect.currentframe()
+    level = 0
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package not in ("dfml", "sklearn"):
+            break
+        frame, level = frame.f_back, level + 1
+    return level

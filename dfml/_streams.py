@@ -142,8 +142,17 @@ class StreamedPartitions:
         n_blocks = self._reader.n_blocks
         if n_blocks is not None and turn.number >= n_blocks - 1:
             self._reader.finish()
+            if self.n_partitions is None:
+                self._say_what_was_written()
             self.n_partitions = n_blocks
         return loaded
+
+    def _say_what_was_written(self) -> None:
+        spill = None if self._reader is None else self._reader.spill
+        if spill is not None:
+            n_rows = f"{spill.contents.n_rows:,}"
+            text = "%s: the first pass has written %s rows to %s, for those to come"
+            _log.info(text, self.where, n_rows, spill.directory)
 
     def spilled(self) -> Partitions:
         """Open the rows that the first pass has written down."""
@@ -317,7 +326,7 @@ class _Reader:
         self.spill: Spill | None = None
 
     def start(self) -> None:
-        """Run the query here, where Ctrl-C reaches DuckDB, and begin to read."""
+        """Run the query, so that its errors are raised here, and begin to read."""
         relation, columns = self._table.rows(), self._table.needed
         source = describe_query(relation)
         self._connection = connection_of(relation, None)

@@ -7,22 +7,27 @@ the connection of the relation until the stream is read out or closed.
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfml.exceptions import QueryError
 from dfml.sources._columns import CONVERTED_IN_SQL, INFINITY, Column, quoted
-from dfml.sources._query import raise_query_error
+from dfml.sources._query import connection_of, raise_query_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import duckdb
 
-__all__ = ["converted", "open_stream", "read_table"]
+T = TypeVar("T")
+
+__all__ = ["converted", "interruptible", "open_stream", "read_table"]
 
 # What DuckDB hands over at a time. Text is wide: its width is known only afterwards.
 STREAM_BYTES = 16 * 2**20
@@ -56,10 +61,12 @@ def open_stream(
         All batches have the schema. An error of DuckDB in the middle of the stream is
         a QueryError: rows that came before it are no complete result.
     """
-    reader = converted(relation, columns).to_arrow_reader(_stream_rows(columns))
+    run = partial(converted(relation, columns).to_arrow_reader, _stream_rows(columns))
+    reader = interruptible(relation, run)
     try:
         schema = _stored_schema(reader.schema, columns)
-        yield schema, _iter_batches(reader, columns, schema, source, where)
+        read = partial(interruptible, relation, reader.read_next_batch)
+        yield schema, _iter_batches(read, columns, schema, source, where)
     finally:
         # An open result would block the connection.
         reader.close()
@@ -106,8 +113,40 @@ def _stored_schema(stream: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
     )
 
 
+def interruptible(relation: duckdb.DuckDBPyRelation, function: Callable[[], T]) -> T:
+    """Call DuckDB so that Ctrl-C ends the call.
+
+    On the main thread DuckDB looks for signals in some calls and not in others: a query
+    that is streamed and gives few rows, or counts them, would not be stopped for as
+    long as it runs. So it works on another thread, and the main thread waits.
+
+    Parameters
+    ----------
+    relation : DuckDBPyRelation
+        Whose query it is.
+    function : callable
+        The call.
+
+    Returns
+    -------
+    result : object
+        What the function returns.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    with ThreadPoolExecutor(1, "dfml-query") as thread:
+        running = thread.submit(function)
+        try:
+            return running.result()
+        except BaseException:
+            if not running.done():
+                # This query alone: the connection runs no other beside it.
+                connection_of(relation, None).interrupt()
+            raise
+
+
 def _iter_batches(
-    reader: pa.RecordBatchReader,
+    read: Callable[[], pa.RecordBatch],
     columns: Sequence[Column],
     schema: pa.Schema,
     source: str,
@@ -116,7 +155,7 @@ def _iter_batches(
     """Yield the stream's batches in their final types."""
     while True:
         try:
-            batch = reader.read_next_batch()
+            batch = read()
         except StopIteration:
             return
         except (OSError, pa.ArrowException) as err:
