@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dfml.sources._columns import has_nullable_dtype, quoted
 from dfml.sources._spill import measure_rows, rows_per_batch
-from dfml.sources._stream import open_stream
+from dfml.sources._stream import interruptible, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,8 @@ def count_values(
     """Count rows, and name the columns whose dtype is another with a null."""
     names = [column.name for column in columns if has_nullable_dtype(column)]
     asked = ", ".join(["count(*)", *[f"count({quoted(name)})" for name in names]])
-    ((n_rows, *counts),) = relation.aggregate(asked).fetchall()
+    counted = relation.aggregate(asked)
+    ((n_rows, *counts),) = interruptible(relation, counted.fetchall)
     pairs = zip(names, counts, strict=True)
     return n_rows, [name for name, count in pairs if count < n_rows]
 
