@@ -10,6 +10,7 @@ from dfml.cli._checks import check_option, read_checks
 from dfml.cli._command import output_options, print_json, print_table, split_names
 from dfml.cli._model import model_argument, read_model, trust_option
 from dfml.cli._status import Status
+from dfml.sinks._targets import FORMATS, MODES
 from dfml.table import predict_table
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ Examples:
   dfml predict late.skops "flights/2013-*.parquet" scored/ \\
       --keep id,day --method predict --method predict_proba
   dfml predict late.skops lake/ scored/ --keep-none --mode overwrite --json
+  dfml predict late.skops lake/ scored/ --format delta --partition-by month
+  dfml predict late.skops lake/ warehouse.duckdb --format duckdb \\
+      --table scored --mode append
 """
 
 
@@ -49,10 +53,22 @@ Examples:
 @click.option("--keep-none", is_flag=True, help="Write the predictions alone.")
 @click.option(
     "--mode",
-    type=click.Choice(["error", "overwrite"]),
+    type=click.Choice(MODES),
     default="error",
     show_default=True,
-    help="What to do with a TARGET that another job has written.",
+    help="What to do with rows of TARGET that another job has written.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(FORMATS),
+    help="What TARGET is; a folder with a _delta_log is delta, any other parquet.",
+)
+@click.option("--table", metavar="NAME", help="Table in the database file TARGET.")
+@click.option(
+    "--partition-by",
+    callback=split_names,
+    metavar="A,B,...",
+    help="Columns that a new table is partitioned by.",
 )
 @click.option(
     "--resume/--no-resume",
@@ -81,6 +97,9 @@ def predict(
     keep: list[str] | None,
     keep_none: bool,
     mode: str,
+    format: str | None,
+    table: str | None,
+    partition_by: list[str] | None,
     resume: bool,
     checks: tuple[str, ...],
     verify: bool,
@@ -90,10 +109,11 @@ def predict(
     trust: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Write the predictions of MODEL for SOURCE to the new folder TARGET.
+    """Write the predictions of MODEL for SOURCE to TARGET.
 
     SOURCE is Parquet, as a file, a glob or a folder, or the folder of a Delta table.
-    TARGET is there when all of it is written, and not before.
+    TARGET is a folder to make, or a DuckDB database file with --format duckdb and
+    --table. It changes when all rows are written, in one step.
     """
     if keep_none and keep is not None:
         raise click.UsageError("Give --keep or --keep-none, not both.")
@@ -107,6 +127,9 @@ def predict(
             method=list(methods),
             keep=[] if keep_none else keep,
             mode=mode,
+            format=format,
+            table=table,
+            partition_by=partition_by,
             resume=resume,
             checks=chosen,
             verify=verify,

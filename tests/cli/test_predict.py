@@ -112,7 +112,7 @@ def test_bad_rows(run, model, target, tmp_path, query, message):
     ("args", "code", "message"),
     [
         (["--keep", "id", "--keep-none"], 2, "not both"),
-        (["--mode", "append"], 2, "'append' is not one of"),
+        (["--mode", "upsert"], 2, "'upsert' is not one of"),
         (["--keep", "nothing"], 1, "nothing"),
         (["--method", "guess"], 1, "guess"),
         (["--method", "transform"], 1, "transform"),

@@ -26,7 +26,7 @@ from dfml.cli._wording import in_options
             "the author, --trust a.B --trust c.D",
         ),
         ("predict", "/lake/mode=3/name=x/0.parquet", "/lake/mode=3/name=x/0.parquet"),
-        ("predict", "leave table= out", "leave table= out"),
+        ("predict", "leave spill_to= out", "leave spill_to= out"),
         (
             "fit",
             "pass all classes, fit(..., classes=[...])",
