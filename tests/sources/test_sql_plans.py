@@ -35,6 +35,8 @@ COLUMNS = {
     "zone": "TIMESTAMPTZ '2020-03-29 00:30:00+00' + INTERVAL 10 MINUTE * i::INT",
     "ns": "make_timestamp_ns(1_000_000_007::BIGINT * (i % 30))",
     "e": "CASE WHEN i % 6 <> 5 THEN ['low', 'high'][(i % 2 + 1)::INT] END::level",
+    "j": """('{"a": ' || (i % 9) || '}')::JSON""",
+    "uuid": "md5(i::VARCHAR)::UUID",
     "none": "NULL::INTEGER",
     "nothing": "NULL",
 }
@@ -203,7 +205,7 @@ def test_types_are_the_same_in_every_plan(con, arguments):
     expected = [
         "int64", "Int64", "float64", "float32", "str", "boolean", "float64", "float64",
         "uint8", "datetime64[us]", "datetime64[us]", "datetime64[us, Europe/Berlin]",
-        "datetime64[ns]", "category", "Int32", "float64",
+        "datetime64[ns]", "category", "str", "str", "Int32", "float64",
     ]  # fmt: skip
     for part in parts_of(frame):
         assert part.dtypes.astype(str).tolist() == expected
