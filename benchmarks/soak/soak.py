@@ -69,9 +69,18 @@ def cluster():
         yield client
 
 
+def both_are_back(client):
+    """Wait for the workers; a nanny gives up a worker that dies while it starts."""
+    try:
+        client.wait_for_workers(2, timeout=60)
+    except TimeoutError:
+        print("a worker did not come back: another cluster", flush=True)
+        return False
+    return True
+
+
 def kill_one(client, frame, seed, log):
     """Train while a worker is killed; give the model and the steps repeated."""
-    client.wait_for_workers(2, timeout=120)
     log.write_text("")
     generator = np.random.default_rng(seed)
     pids = sorted(client.run(os.getpid).values())
@@ -96,11 +105,12 @@ def kills(table, folder, times=50):
     expected = serial_without_log(table)
     equal, repeated = 0, []
     frame = dd.read_parquet(table)
-    with cluster() as client:
-        for seed in range(times):
-            model, again = kill_one(client, frame, seed, log)
-            equal += same(model, expected)
-            repeated.append(again)
+    while len(repeated) < times:
+        with cluster() as client:
+            while len(repeated) < times and both_are_back(client):
+                model, again = kill_one(client, frame, len(repeated), log)
+                equal += same(model, expected)
+                repeated.append(again)
     del os.environ["SOAK_LOG"]
     print(f"repeated steps, sorted: {sorted(repeated)}")
     return [
