@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +125,10 @@ class PartsDone:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a task tells: one of a record and an error."""
+    """What a task tells: one of a record, written or found, and an error."""
 
     record: PartRecord | None
-    is_new: bool = True
+    found: bool = False
     error: BadFileError | None = None
 
 
@@ -137,25 +138,20 @@ class _PartTask:
     answers: Callable[[Any], Any]
     needed: Any
     staged: StagedJob
-    n_parts: int
     quality: Quality
     cores: Cores
 
     def __call__(self, part: Part, _: Turn) -> _Outcome:
+        # A cluster forgets with a worker that the parts it has written are done.
+        record = self.staged.finished(part.number, verify=self.quality.verify)
+        if record is not None and covers(record.figures, self.quality.checks):
+            return _Outcome(record, found=True)
         try:
-            if self.quality.verify:
-                record = self.staged.intact_record(part.number)
-                if record is not None and covers(record.figures, self.quality.checks):
-                    return _Outcome(record, is_new=False)
             return _Outcome(self._write(part))
         except BadFileError as err:
-            _note(err, part, self.n_parts)
             if not self.quality.skips:
                 raise
             return _Outcome(None, error=err)
-        except Exception as err:
-            _note(err, part, self.n_parts)
-            raise
 
     def _write(self, part: Part) -> PartRecord:
         meter = Meter(self.quality.checks)
@@ -166,10 +162,6 @@ class _PartTask:
         if self.quality.verify:
             self.staged.verify(record)
         return record
-
-
-def _note(err: Exception, part: Part, n_parts: int) -> None:
-    err.add_note(f"dfml: in {part.describe()}, part {part.number} of {n_parts}.")
 
 
 def run_parts(
@@ -214,16 +206,17 @@ def run_parts(
     }
     done = PartsDone({} if quality.verify else known)
     done.n_resumed = len(done.records)
-    missing = [Turn(p.number) for p in parts if p.number not in done.records]
+    missing = [part for part in parts if part.number not in done.records]
     n_seen, errors = len(done.records), []
-    for turn, outcome in _outcomes(where, parts, answers, staged, quality, missing):
+    for part, outcome in _outcomes(where, parts, answers, staged, quality, missing):
         if outcome.error is not None:
             errors.append(outcome.error)
-            _skip(done, parts[turn.number], outcome.error)
+            _skip(done, part, outcome.error)
         elif outcome.record is not None:
-            done.records[turn.number] = outcome.record
-            done.n_resumed += not outcome.is_new
-            done.n_rows += outcome.record.n_rows if outcome.is_new else 0
+            is_resumed = outcome.found and part.number in known
+            done.records[part.number] = outcome.record
+            done.n_resumed += is_resumed
+            done.n_rows += 0 if is_resumed else outcome.record.n_rows
         n_seen += 1
         if progress is not None:
             progress(n_seen, len(parts))
@@ -239,8 +232,8 @@ def _outcomes(
     answers: Answers,
     staged: StagedJob,
     quality: Quality,
-    missing: Sequence[Turn],
-) -> Iterator[tuple[Turn, _Outcome]]:
+    missing: Sequence[Part],
+) -> Iterator[tuple[Part, _Outcome]]:
     if not missing:
         return
     # Not a frame: what stands for each partition is only where its rows are.
@@ -251,13 +244,23 @@ def _outcomes(
         Shipped(answers, staged.path("tmp"), staged.files),
         answers.needed,
         staged,
-        len(parts),
         quality,
         Cores(n_busy),
     )
+    turns = [Turn(part.number) for part in missing]
     # As many threads again wait for the disk, and compute nothing.
-    for turn, loaded in partitions.stream(missing, task, ahead=_AHEAD, spare=n_busy):
-        yield turn, loaded.value
+    stream = partitions.stream(turns, task, ahead=_AHEAD, spare=n_busy)
+    with closing(stream):
+        for part in missing:
+            try:
+                _, loaded = next(stream)
+            except Exception as err:
+                err.add_note(
+                    f"dfml: in {part.describe()}, part {part.number} of {len(parts)}. "
+                    "Parts that are finished are kept for the next call of this job."
+                )
+                raise
+            yield part, loaded.value
 
 
 def _itself(part: Part) -> Part:

@@ -193,11 +193,13 @@ class StagedJob:
                     "look after the disk and call again: the part is written anew",
                 ) from err
 
-    def intact_record(self, number: int) -> PartRecord | None:
-        """Give the record of a part whose files read back as they were written."""
+    def finished(self, number: int, *, verify: bool = False) -> PartRecord | None:
+        """Give the record of a part that is complete, read back if it is to be."""
         record = _read_record(self.files, self.path(_record_name(number)))
-        if record is None:
+        if record is None or not all(map(self._is_there, record.files)):
             return None
+        if not verify:
+            return record
         try:
             self.verify(record)
         except TargetError as err:
@@ -210,6 +212,10 @@ class StagedJob:
         self.files.remove(self.path(_record_name(record.number)))
         for file in record.files:
             self.files.remove(self._find(file.path))
+
+    def _is_there(self, file: WrittenFile) -> bool:
+        path = self._find(file.path)
+        return self.files.exists(path) and os.path.getsize(path) == file.n_bytes
 
     def _find(self, name: str) -> str:
         """Find a file, here or where ``publish`` has moved it."""
