@@ -189,8 +189,8 @@ and comes in again page by page, around 5,600 page faults a partition against a 
 hundred. dask-ml pays the same. With steps that take longer than a load none of this
 shows: see the slow model.
 
-**Small partitions.** The model of that row counts and does nothing else, so that what is
-left is dask's lowering and loads, the arrays, two hand-overs between threads and the
+**Small partitions.** The model of that row counts and does nothing else, so that what
+is left is dask's lowering and loads, the arrays, two hand-overs between threads and the
 bookkeeping of a step. A step of `SGDClassifier` on ten rows takes another 1.0 ms."""
 
 
