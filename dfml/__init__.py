@@ -13,7 +13,13 @@ from dfml.accessor import MLAccessor as _MLAccessor  # noqa: F401 - registers dd
 from dfml.estimators import IID, Incremental, ParallelPostFit
 from dfml.models import inspect_model, load_model, save_model
 from dfml.sources import read_delta, read_iceberg, read_sql
-from dfml.sql_functions import predict_sql, register, registered, unregister
+from dfml.sql_functions import (
+    export_sql,
+    predict_sql,
+    register,
+    registered,
+    unregister,
+)
 from dfml.table import Check, predict_table
 
 __version__ = "0.1.0"
@@ -26,6 +32,7 @@ __all__ = [
     "__version__",
     "datasets",
     "exceptions",
+    "export_sql",
     "iid",
     "inspect_model",
     "load_model",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dfml.sql_functions._export import export_sql
 from dfml.sql_functions._register import (
     RegisteredFunction,
     register,
@@ -10,4 +11,11 @@ from dfml.sql_functions._register import (
 )
 from dfml.sql_functions._scan import predict_sql
 
-__all__ = ["RegisteredFunction", "predict_sql", "register", "registered", "unregister"]
+__all__ = [
+    "RegisteredFunction",
+    "export_sql",
+    "predict_sql",
+    "register",
+    "registered",
+    "unregister",
+]

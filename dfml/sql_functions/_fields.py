@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dfml._schema import Contract
 
-__all__ = ["ARROW_OF", "as_owner", "field_types"]
+__all__ = ["ARROW_OF", "as_owner", "field_types", "first_steps", "selected"]
 
 # Kind of the contract -> what SQL casts the field to. Within a kind, dtypes are free.
 _SQL_OF = {
@@ -115,22 +115,35 @@ def _known_texts(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, str]]:
     steps that take text: encoders and imputers by the values they have learnt, and
     vectorizers by their vocabulary.
     """
-    steps = getattr(estimator, "steps", None)
-    if steps:
-        yield from _known_texts(steps[0][1], names)
-    for _, step, columns in getattr(estimator, "transformers_", ()):
-        yield from _known_texts(step, _selected(columns, names))
-    if hasattr(estimator, "vocabulary_"):
-        yield from ((name, "text") for name in names)
-    learnt = getattr(estimator, "categories_", getattr(estimator, "statistics_", ()))
-    if len(learnt) == len(names):
-        for name, values in zip(names, learnt, strict=True):
-            texts = [v for v in np.atleast_1d(values) if isinstance(v, str)]
-            if texts:
-                yield name, str(texts[0])
+    for step, columns in first_steps(estimator, names):
+        if hasattr(step, "vocabulary_"):
+            yield from ((name, "text") for name in columns)
+        learnt = getattr(step, "categories_", getattr(step, "statistics_", ()))
+        if len(learnt) == len(columns):
+            for name, values in zip(columns, learnt, strict=True):
+                texts = [v for v in np.atleast_1d(values) if isinstance(v, str)]
+                if texts:
+                    yield name, str(texts[0])
 
 
-def _selected(columns: Any, names: list[Any]) -> list[Any]:
+def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
+    """List the steps that see columns of the table, with the names of the columns.
+
+    Imputers leave columns where they are, so the step behind one is listed too.
+    """
+    if getattr(estimator, "steps", None):
+        for _, step in estimator.steps:
+            yield from first_steps(step, names)
+            if not hasattr(step, "statistics_") and step not in (None, "passthrough"):
+                return
+    elif hasattr(estimator, "transformers_"):
+        for _, step, columns in estimator.transformers_:
+            yield from first_steps(step, selected(columns, names))
+    else:
+        yield estimator, names
+
+
+def selected(columns: Any, names: list[Any]) -> list[Any]:
     """Return the names that a ColumnTransformer's selection stands for."""
     if isinstance(columns, str):
         return [columns]

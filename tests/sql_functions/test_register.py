@@ -5,8 +5,6 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
@@ -470,68 +468,3 @@ def test_wrong_arguments(con, table):
     with pytest.raises(InputTypeError, match="relation"):
         dfml.predict_sql(model, table)
     assert dfml.registered(con) == []
-
-
-HOSTILE = [
-    'x"; DROP TABLE t; --',
-    "x'; DROP TABLE t; --",
-    "x') AS DOUBLE)); DROP TABLE t; --",
-    "select",
-    "two words",
-    "Größe",
-    "a.b",
-    "{}",
-    "%s",
-    "\\",
-    "$1",
-    "?",
-    "/*",
-    "\n",
-    '"',
-    "'",
-    "dfml: the row",
-]
-NAMES = st.one_of(
-    st.sampled_from(HOSTILE),
-    st.text(
-        st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
-        min_size=1,
-        max_size=8,
-    ),
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    name=NAMES, columns=st.lists(NAMES, min_size=2, max_size=3, unique_by=str.casefold)
-)
-def test_odd_names(name, columns):
-    rows = pd.DataFrame([[1.0, 0.0, 0.0], [0.0, 1.0, 2.0]]).iloc[:, : len(columns)]
-    rows.columns = columns
-    model = LinearRegression().fit(rows, [3.0, 5.0])
-    taken = name.casefold() in TAKEN
-    with duckdb.connect() as con:
-        con.execute("CREATE TABLE t AS SELECT 1 AS x")
-        con.register("rows", rows)
-        name = f"{name} " if taken else name
-        quoted = '"' + name.replace('"', '""') + '"'
-
-        dfml.register(con, name, model)
-
-        query = f'SELECT round({quoted}("the row")) FROM rows AS "the row"'
-        assert con.sql(query).fetchall() == [(3,), (5,)]
-        answered = dfml.predict_sql(model, con.table("rows"), name="the answer")
-        assert answered.project('round("the answer")').fetchall() == [(3,), (5,)]
-        dfml.unregister(con, name)
-        tables = con.sql("SELECT table_name FROM duckdb_tables()").fetchall()
-        assert tables == [("t",)]
-        assert con.sql("FROM t").fetchall() == [(1,)]
-
-
-with duckdb.connect() as _connection:
-    TAKEN = {
-        row[0].casefold()
-        for row in _connection.sql(
-            "SELECT DISTINCT function_name FROM duckdb_functions()"
-        ).fetchall()
-    }

@@ -1,0 +1,222 @@
+"""Rows to try a model on, made of what the model has learnt.
+
+Thresholds of trees and their neighbours, categories, centres and spreads of scalers, a
+row for each leaf; and one row for each kind of value that a model may refuse.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from dfml.exceptions import EstimatorTypeError
+from dfml.sql_functions._conversion import Limits
+from dfml.sql_functions._fields import ARROW_OF, first_steps
+from dfml.sql_functions._trees import TREES, Tree, trees_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dfml.sql_functions._answer import SqlModel
+
+__all__ = ["Sample", "call_quietly", "make_sample"]
+
+N_ROWS = 2_000
+_UNKNOWN = "dfml: not a category"
+# Missing, infinite, and infinite in float32 only.
+_SPECIAL = {"missing": np.nan, "infinite": np.inf, "above_single": 1e39}
+_USUAL = (0.0, 1.0, -1.0, 0.5, -2.5, 1e-30, 1e6, -1e6)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows, and which of them the model answers.
+
+    Parameters
+    ----------
+    answered, refused : pyarrow Table
+        The fields of the model. The first row that is answered holds no value.
+    limits : dict
+        By field, which values the model takes.
+    """
+
+    answered: Any
+    refused: Any
+    limits: dict[str, Limits]
+
+
+def make_sample(model: SqlModel) -> Sample:
+    """Make rows that the model answers, and such that it refuses.
+
+    Raises
+    ------
+    EstimatorTypeError
+        If the model does not answer the rows that should be plain.
+    """
+    values = _Values(model)
+    base = {name: pool[0] for name, pool in values.pools.items()}
+    _check_plain(model, [base])
+    nothing = dict.fromkeys(model.fields)
+    answered, refused, limits = [nothing, base], [], {}
+    for name, kind in model.fields.items():
+        special = _SPECIAL if kind == "DOUBLE" else {"new": _UNKNOWN, "missing": None}
+        tried = {each: {**base, name: value} for each, value in special.items()}
+        if tried["missing"] == nothing:  # nobody asks the model
+            del tried["missing"]
+        taken = {each: _is_answered(model, row) for each, row in tried.items()}
+        answered += [row for each, row in tried.items() if taken[each]]
+        refused += [row for each, row in tried.items() if not taken[each]]
+        limits[name] = Limits(*(taken.get(each, True) for each in _SPECIAL))
+    rows = values.rows()
+    _check_plain(model, rows)
+    return Sample(_table(model, [*answered, *rows]), _table(model, refused), limits)
+
+
+def _check_plain(model: SqlModel, rows: list[dict[str, Any]]) -> None:
+    try:
+        call_quietly(model, _table(model, rows))
+    except Exception as err:
+        raise EstimatorTypeError.expecting(
+            "export_sql",
+            "a model that can be tried on rows made of what it has learnt",
+            f"{type(err).__name__}: {err}",
+            "use register or predict_sql for any model",
+        ) from err
+
+
+def _is_answered(model: SqlModel, row: dict[str, Any]) -> bool:
+    try:
+        call_quietly(model, _table(model, [row]))
+    except Exception:  # noqa: BLE001 - whatever it is, the model refuses the row
+        return False
+    return True
+
+
+def call_quietly(model: SqlModel, table: Any) -> list[Any]:
+    """Answer a table; what a model has to say of made-up rows interests nobody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model(table.combine_chunks().columns)
+
+
+def _table(model: SqlModel, rows: list[dict[str, Any]]) -> Any:
+    return pa.table(
+        {
+            name: pa.array([row[name] for row in rows], type=ARROW_OF[kind])
+            for name, kind in model.fields.items()
+        }
+    )
+
+
+class _Values:
+    """Values for each field; the first one of each is plain."""
+
+    def __init__(self, model: SqlModel) -> None:
+        self.random = np.random.default_rng(0)
+        self.names = list(model.fields)
+        self.trees: list[Tree] = []
+        learnt: dict[str, list[Any]] = {name: [] for name in self.names}
+        closed = set()
+        for step, names in first_steps(model.responder.estimator, self.names):
+            for name, values in self._learnt(step, names):
+                learnt[name] += values
+            if getattr(step, "handle_unknown", None) == "error":
+                closed |= set(names)
+        self.pools = {
+            name: self._pool(kind, learnt[name], name in closed)
+            for name, kind in model.fields.items()
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Combine the values at random, and add a row for each leaf of a tree."""
+        chosen = {
+            name: self.random.integers(len(pool), size=N_ROWS)
+            for name, pool in self.pools.items()
+        }
+        rows = [
+            {name: pool[chosen[name][i]] for name, pool in self.pools.items()}
+            for i in range(N_ROWS)
+        ]
+        leaves = (bounds for tree in self.trees for bounds in _leaves(tree))
+        for row, bounds in zip(list(rows), leaves, strict=False):
+            rows.append({**row, **{self.names[i]: v for i, v in bounds.items()}})
+        return rows
+
+    def _pool(self, kind: str, learnt: list[Any], is_closed: bool) -> list[Any]:
+        if kind == "VARCHAR":
+            return learnt or ["text"]
+        if kind != "DOUBLE":
+            return [0, 10**15]
+        if is_closed and learnt:
+            return learnt
+        middle = float(np.median(learnt)) if learnt else 0.0
+        spread = float(np.ptp(learnt)) if len(learnt) > 1 else 1.0
+        drawn = self.random.normal(middle, spread or 1.0, size=max(50, len(learnt)))
+        return [*learnt, *drawn.tolist(), *_USUAL]
+
+    def _learnt(self, step: Any, names: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        for attribute in ("categories_", "statistics_"):
+            for name, values in zip(names, getattr(step, attribute, ()), strict=False):
+                yield name, [v for v in _plain(values) if v is not None and v == v]
+        yield from _scaled(step, names)
+        if type(step).__name__ in TREES:
+            trees = [tree for stage in trees_of(step) for tree in stage]
+            self.trees += trees
+            for tree in trees[:100]:
+                yield from _thresholds(tree, names)
+
+
+def _scaled(step: Any, names: Sequence[Any]) -> Iterator[tuple[Any, list[float]]]:
+    """Yield values around the centre of a scaler, and at its ends."""
+    center = getattr(step, "mean_", getattr(step, "center_", None))
+    if center is not None and getattr(step, "scale_", None) is not None:
+        for name, middle, spread in zip(names, center, step.scale_, strict=True):
+            yield name, [middle, *(middle + spread * np.arange(-3, 4)).tolist()]
+    for low, high in (("data_min_", "data_max_"), ("max_abs_", "max_abs_")):
+        ends = (getattr(step, low, ()), getattr(step, high, ()))
+        for name, a, b in zip(names, *ends, strict=False):
+            yield name, [float(b), -float(b), float(a), float(a + b) / 2]
+
+
+def _plain(values: Any) -> list[Any]:
+    return [v.item() if isinstance(v, np.generic) else v for v in np.atleast_1d(values)]
+
+
+def _thresholds(tree: Tree, names: Sequence[Any]) -> Iterator[tuple[Any, list[float]]]:
+    """Yield thresholds and what is next to them, as doubles and as float32."""
+    for node, child in enumerate(tree.left):
+        limit = float(tree.threshold[node])
+        if child >= 0 and np.isfinite(limit):
+            single = np.float32(limit)
+            above, below = (np.nextafter(single, np.float32(s)) for s in (9e37, -9e37))
+            yield (
+                names[tree.feature[node]],
+                [
+                    limit,
+                    float(np.nextafter(limit, np.inf)),
+                    float(np.nextafter(limit, -np.inf)),
+                    *map(float, (single, above, below)),
+                    (float(single) + float(above)) / 2,
+                    (float(single) + float(below)) / 2,
+                ],
+            )
+
+
+def _leaves(tree: Tree) -> Iterator[dict[int, float]]:
+    """Yield values that lead to each leaf, on the bounds where there are any."""
+    todo: list[tuple[int, dict[int, float]]] = [(0, {})]
+    while todo:
+        node, values = todo.pop()
+        if tree.left[node] < 0:
+            yield values
+            continue
+        feature, limit = int(tree.feature[node]), float(tree.threshold[node])
+        if not np.isfinite(limit):
+            limit = 0.0
+        above = float(np.nextafter(np.float32(limit), np.float32(np.inf)))
+        todo.append((int(tree.left[node]), {**values, feature: limit}))
+        todo.append((int(tree.right[node]), {**values, feature: above}))
