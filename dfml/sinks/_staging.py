@@ -107,7 +107,8 @@ class StagedJob:
             files.remove(self.folder)
         for name in ("data", "records", "tmp"):
             files.make_folder(self.path(name))
-        self._write_json("plan.json", {"attempt": self.attempt, **plan})
+        with self.room():
+            self._write_json("plan.json", {"attempt": self.attempt, **plan})
         kept = {file.path for part in self.records().values() for file in part.files}
         for name in files.tree(self.data).keys() - kept:
             files.remove(os.path.join(self.data, name))

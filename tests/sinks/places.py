@@ -99,7 +99,9 @@ class ParquetPlace(Place):
         if not path.exists():
             return None
         assert all(p.suffix == ".parquet" for p in path.rglob("*") if p.is_file())
-        keys = ds.partitioning(pa.schema([("day", pa.string())]), flavor="hive")
+        days = pa.schema([("day", pa.string())])
+        has_keys = any(each.is_dir() for each in path.iterdir())
+        keys = ds.partitioning(days, flavor="hive") if has_keys else None
         return ds.dataset(path, format="parquet", partitioning=keys).to_table()
 
     def leftovers(self):
