@@ -41,7 +41,7 @@ class Shipped:
     def __init__(self, value: Any, folder: str, files: FileSystem) -> None:
         self.value = value
         self._folder, self._files = folder, files
-        self._sent: tuple[str, str] | None = None
+        self._sent: tuple[str, str, list[int]] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function."""
@@ -52,28 +52,25 @@ class Shipped:
             self._sent = self._write()
         return _load, self._sent
 
-    def _write(self) -> tuple[str, str]:
+    def _write(self) -> tuple[str, str, list[int]]:
         buffers: list[pickle.PickleBuffer] = []
         head = cloudpickle.dumps(self.value, protocol=5, buffer_callback=buffers.append)
         path = os.path.join(self._folder, f"answers-{uuid.uuid4().hex}")
+        pieces = [head, *(buffer.raw() for buffer in buffers)]
         digest = hashlib.sha256()
         with self._files.create(path) as file:
-            for each in [head, *(buffer.raw() for buffer in buffers)]:
-                for content in (len(each).to_bytes(8, "little"), each):
-                    digest.update(content)
-                    file.write(content)
-        return path, digest.hexdigest()
+            for piece in pieces:
+                digest.update(piece)
+                file.write(piece)
+        return path, digest.hexdigest(), [len(piece) for piece in pieces]
 
 
-def _load(path: str, digest: str) -> Any:
+def _load(path: str, digest: str, sizes: list[int]) -> Any:
     """Load what was shipped; nothing is unpickled that was not sent."""
     found = hashlib.sha256()
-    pieces = []
     try:
         with open(path, "rb", buffering=0) as file:
-            while size := file.read(8):
-                found.update(size)
-                pieces.append(_read(file, int.from_bytes(size, "little"), found))
+            head, *buffers = [_read(file, size, found) for size in sizes]
     except FileNotFoundError as err:
         raise SourceError.expecting(
             "predict_table",
@@ -83,7 +80,6 @@ def _load(path: str, digest: str) -> Any:
         ) from err
     if found.hexdigest() != digest:
         raise OSError(f"{path!r} is not what was written for this job")
-    head, *buffers = pieces
     return pickle.loads(head, buffers=buffers)
 
 
