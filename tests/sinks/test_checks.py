@@ -198,3 +198,34 @@ def test_figures_of_parts_are_those_of_the_whole(cuts):
     edges = [0, *cuts, len(rows)]
     parts = [rows[a:b] for a, b in itertools.pairwise(edges)]
     assert merge_figures(map(measure, parts)) == measure(rows)
+
+
+@pytest.mark.parametrize("format_", ["delta", "duckdb"])
+def test_tables_of_all_formats_are_checked(score, model, lake, tmp_path, format_):
+    pytest.importorskip({"delta": "deltalake"}.get(format_, format_))
+    target = tmp_path / f"out.{format_}"
+    options = {"format": format_, "keep": ["id"]}
+    if format_ == "duckdb":
+        options["table"] = "scored"
+
+    def run(check):
+        return dfml.predict_table(model, lake, target, checks={"id": check}, **options)
+
+    with pytest.raises(CheckFailedError, match="above 1500"):
+        run(Check(maximum=1500))
+    assert not (target / "_delta_log").exists()
+    assert not target.is_file() or "scored" not in tables_of(target)
+    first = run(Check(maximum=1599))
+    assert (first.resumed_parts, first.figures["id"]["maximum"]) == (8, 1599)
+
+    again = run(Check(maximum=1600))
+    assert (again.done_before, again.figures) == (True, first.figures)
+    with pytest.raises(CheckFailedError, match="has written the table before"):
+        run(Check(maximum=1500))
+
+
+def tables_of(path):
+    import duckdb
+
+    with duckdb.connect(str(path), read_only=True) as con:
+        return [name for (name,) in con.sql("SHOW TABLES").fetchall()]
