@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from dfml._schema import OutputSchema, kind_of
+from dfml._schema import OutputSchema, kind_of, listed
 from dfml.exceptions import UnknownOutputError
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _rename(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     if frame.shape[1] != len(names):
         raise UnknownOutputError(
             f"The estimator returned {frame.shape[1]} columns where "
-            f"{len(names)} were expected: {list(names)[:10]}.\n\n"
+            f"{len(names)} were expected: {listed(names)}.\n\n"
             "Hint: pass meta= with the columns it really returns."
         )
     return frame.set_axis(list(names), axis=1)

@@ -60,6 +60,13 @@ class Job:
         self, where: str, directory: Any, joint: Any, parameters: dict[str, Any]
     ) -> None:
         self.where = where
+        if Path(directory).exists() and not Path(directory).is_dir():
+            raise CheckpointError.expecting(
+                where,
+                "checkpoint= to name a folder, there or not there yet",
+                f"a file, {str(directory)!r}",
+                "name another place",
+            )
         try:
             with dask.config.set({"tokenize.ensure-deterministic": True}):
                 token = data_token(joint.expr)

@@ -20,7 +20,7 @@ from dask.dataframe.dask_expr._expr import Drop, Projection
 from dask.delayed import Delayed
 
 from dfml._packer import Packer, columns_of
-from dfml._schema import array_dtype, check_names, kind_of
+from dfml._schema import array_dtype, check_names, kind_of, listed
 from dfml.exceptions import (
     ColumnMismatchError,
     InputTypeError,
@@ -175,7 +175,7 @@ def _as_names(
             raise ColumnMismatchError.expecting(
                 where,
                 "the name of a column",
-                f"{label!r}, columns: {list(columns)[:20]}",
+                f"{label!r}, columns: {listed(columns, 20)}",
                 "pass one of the names",
             )
         return [label]
@@ -285,6 +285,8 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
     if isinstance(y, dd.DataFrame) and len(y.columns) == 1:
         y = y[y.columns[0]]
     frame = as_frame(where, X)
+    if isinstance(frame, dd.Series):
+        _check_no_names(where, X, y, sample_weight)
     if isinstance(frame, dd.DataFrame):
         check_names(where, list(frame.columns))
         table = _join_by_name(where, frame, y, sample_weight)
@@ -296,6 +298,18 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
     y = None if y is None else as_frame(where, y)
     sample_weight = None if sample_weight is None else as_frame(where, sample_weight)
     return _join_pairs(where, frame, y, sample_weight, named)
+
+
+def _check_no_names(where: str, X: Any, *labels: Any) -> None:
+    """Refuse the name of a column where X is a Series, which has no other columns."""
+    for label in labels:
+        if label is not None and not is_lazy(label):
+            raise InputTypeError.expecting(
+                where,
+                f"X to be a DataFrame, of which {label!r} is a column",
+                describe(X),
+                f"select both columns, ddf[[{X.name!r}, {label!r}]]",
+            )
 
 
 def check_same_kind(where: str, X: Any, y: Any, sample_weight: Any) -> None:

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from dfml._arrays import pack_labels
 from dfml._partitions import Partitions, Turn
 from dfml._relations import RelationTable
+from dfml._schema import listed
 from dfml.exceptions import EmptyTableError, LabelError
 from dfml.sources._facts import distinct_values
 
@@ -49,7 +50,7 @@ def check_labels(y: Any, classes: Any) -> None:
         if len(outside):
             raise LabelError.expecting(
                 "fit",
-                f"labels among the classes {list(known)[:20]}",
+                f"labels among the classes {listed(known, 20)}",
                 f"{len(outside)} others, such as {pd.unique(outside)[:5].tolist()}",
                 "pass all classes, fit(..., classes=[...])",
             )
@@ -158,7 +159,7 @@ def _merge_classes(
         raise LabelError.expecting(
             where,
             "at least two classes",
-            f"only {classes[0]!r} in column {name!r}",
+            f"only {listed(classes)} in column {name!r}",
             "check the filters, or pass classes=[...]",
         )
     return classes

@@ -19,7 +19,7 @@ from sklearn.base import is_regressor
 
 from dfml._arrays import conform, label_result, pack_features
 from dfml._responses import RESPONSES
-from dfml._schema import Contract, OutputSchema, array_dtype
+from dfml._schema import Contract, OutputSchema, array_dtype, listed
 from dfml._threads import limit_threads, threads_per_task
 from dfml.exceptions import ColumnMismatchError, UnknownOutputError
 
@@ -138,9 +138,12 @@ def _feature_columns(
     owner: Any, where: str, name: str, meta: Any
 ) -> list[Hashable] | None:
     """Take the columns of the contract, or complain before any task runs."""
-    if name == "inverse_transform" or not isinstance(meta, pd.DataFrame):
+    if name == "inverse_transform":
         return None
     contract = contract_of(owner)
+    if isinstance(meta, pd.Series):
+        _check_takes_series(owner, where, meta, contract)
+        return None
     if contract is not None:
         return contract.check(where, meta)
     expected = getattr(owner._response_estimator, "n_features_in_", None)
@@ -148,10 +151,26 @@ def _feature_columns(
         raise ColumnMismatchError.expecting(
             where,
             f"{expected} features, as the model knows no column names",
-            f"{len(meta.columns)} columns: {list(meta.columns)[:10]}",
+            f"{len(meta.columns)} columns: {listed(meta.columns)}",
             "select the feature columns in their order, ddf[names]",
         )
     return None
+
+
+def _check_takes_series(
+    owner: Any, where: str, meta: Any, contract: Contract | None
+) -> None:
+    """Refuse a Series where the model was fitted on columns."""
+    expected = getattr(owner._response_estimator, "n_features_in_", None)
+    if contract is None and expected is None:
+        return  # made for one column of texts, as vectorizers are
+    names = None if contract is None else listed(contract.names)
+    raise ColumnMismatchError.expecting(
+        where,
+        f"a DataFrame with {names or f'{expected} features'}",
+        f"a Series, {meta.name!r}",
+        f"select columns as a frame, ddf[[{meta.name!r}]]",
+    )
 
 
 def knows_names(owner: Any) -> bool:

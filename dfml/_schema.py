@@ -16,9 +16,16 @@ import pandas as pd
 from dfml.exceptions import ColumnMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
-__all__ = ["Contract", "OutputSchema", "array_dtype", "check_names", "kind_of"]
+__all__ = [
+    "Contract",
+    "OutputSchema",
+    "array_dtype",
+    "check_names",
+    "kind_of",
+    "listed",
+]
 
 Kind = Literal["number", "text", "time", "time with zone", "duration", "other"]
 
@@ -83,6 +90,35 @@ def check_names(where: str, names: Sequence[Hashable]) -> None:
             f"twice: {twice}" if twice else f"tuples: {tuples[:5]}",
             "rename the columns, for example ddf.columns = [...]",
         )
+
+
+def listed(values: Iterable[Any], most: int = 10, *, quoted: bool = True) -> str:
+    """List values for a message, and how many more there are.
+
+    Parameters
+    ----------
+    values : iterable
+        Names of columns, or classes; NumPy's scalars are shown as plain ones.
+    most : int, default=10
+        How many are shown.
+    quoted : bool, default=True
+        False joins texts by semicolons.
+
+    Returns
+    -------
+    text : str
+        Such as ``['a', 'b'] and 3 more``.
+
+    Examples
+    --------
+    >>> listed("abcd", 2)
+    "['a', 'b'] and 2 more"
+    """
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+    shown = plain[:most]
+    text = f"{shown}" if quoted else "; ".join(map(str, shown))
+    n_more = len(plain) - len(shown)
+    return f"{text} and {n_more} more" if n_more else text
 
 
 def array_dtype(meta: pd.DataFrame) -> np.dtype[Any] | None:
@@ -186,7 +222,7 @@ class Contract:
             raise ColumnMismatchError.expecting(
                 where,
                 "the columns seen in fit",
-                f"missing: {missing}, unexpected: {unexpected}",
+                f"missing: {listed(missing)}, unexpected: {listed(unexpected)}",
                 "rename the columns before the call",
             )
         self._check_kinds(where, meta)
@@ -205,7 +241,7 @@ class Contract:
         raise ColumnMismatchError.expecting(
             where,
             f"{len(self.names)} features, as the model was fitted on arrays",
-            f"{len(meta.columns)} columns: {list(meta.columns)[:10]}",
+            f"{len(meta.columns)} columns: {listed(meta.columns)}",
             "select the feature columns in their order, ddf[names]",
         )
 
@@ -222,7 +258,7 @@ class Contract:
             raise ColumnMismatchError.expecting(
                 where,
                 "columns of the kinds seen in fit",
-                "; ".join(wrong),
+                listed(wrong, quoted=False),
                 "convert them, for example ddf.astype({name: dtype})",
             )
 

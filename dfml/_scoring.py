@@ -22,7 +22,7 @@ from dfml import _frames
 from dfml._relations import empty_frame, of_relation
 from dfml._responders import call, contract_of, knows_names
 from dfml._streams import open_partitions
-from dfml.exceptions import EmptyTableError, EstimatorTypeError
+from dfml.exceptions import EmptyTableError, EstimatorTypeError, LabelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from dfml._arrays import Block
     from dfml._partitions import Turn
     from dfml._partitionwise import PartitionwiseMixin
+    from dfml._schema import Contract
 
-__all__ = ["resolve_scorer", "score_lazily"]
+__all__ = ["join_for_score", "resolve_scorer", "score_lazily"]
 
 #: Estimators whose own ``score`` is a sum, or a mean over rows, of the partitions'.
 _SUMMED = frozenset({"BisectingKMeans", "KMeans", "KernelDensity", "MiniBatchKMeans"})
@@ -73,7 +74,13 @@ def resolve_scorer(where: str, scoring: Any) -> Any:
 
 
 def score_lazily(
-    owner: PartitionwiseMixin, X: Any, y: Any, sample_weight: Any, scoring: Any
+    owner: PartitionwiseMixin,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    scoring: Any,
+    *,
+    where: str | None = None,
 ) -> float:
     """Score an estimator on a lazy table.
 
@@ -87,15 +94,25 @@ def score_lazily(
         ``y=None`` stands for the target of ``fit``, if there was one.
     scoring : str, scorer or None
         None stands for what the estimator's own ``score`` computes.
+    where : str, optional
+        The call, for messages.
 
     Returns
     -------
     score : float
         Greater is better.
     """
-    where = f"{type(owner).__name__}.score"
-    table = _table(owner, where, X, y, sample_weight)
+    where = where or f"{type(owner).__name__}.score"
+    table = join_for_score(where, contract_of(owner), X, y, sample_weight)
     estimator = owner._response_estimator
+    is_supervised = is_classifier(estimator) or is_regressor(estimator)
+    if table.target is None and (is_supervised or scoring is not None):
+        raise LabelError.expecting(
+            where,
+            "y, the true target",
+            "None, and the model has learnt no target from a table",
+            'name a column, score(ddf, y="label")',
+        )
     if scoring is not None:
         measure: Any = _Gather(resolve_scorer(where, scoring), estimator)
     else:
@@ -110,11 +127,25 @@ def score_lazily(
     return float(measure.merge(states))
 
 
-def _table(
-    owner: PartitionwiseMixin, where: str, X: Any, y: Any, sample_weight: Any
+def join_for_score(
+    where: str, contract: Contract | None, X: Any, y: Any, sample_weight: Any = None
 ) -> _frames.Table:
-    """Join only the columns that are needed, the features in the order of fit."""
-    contract = contract_of(owner)
+    """Join only the columns that are needed, the features in the order of fit.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    contract : Contract or None
+        What ``fit`` has seen; None takes the columns as they are.
+    X, y, sample_weight : lazy
+        As in :func:`score_lazily`.
+
+    Returns
+    -------
+    table : Table
+        Nothing of it is computed.
+    """
     if y is None and contract is not None and contract.target is not None:
         targets = contract.targets
         y = targets[0] if len(targets) == 1 else list(targets)

@@ -474,7 +474,7 @@ def test_a_label_of_any_name(con):
     [
         ("CASE WHEN i > 9990 THEN late END", "9991 missing in column 'y'"),
         ("CASE WHEN i % 2 = 0 THEN 'nan'::FLOAT ELSE i % 3 END", "10000 missing"),
-        ("'yes'", "only 'yes' in column 'y'"),
+        ("'yes'", r"only \['yes'\] in column 'y'"),
         ("i + 0.5::DOUBLE", "20,000 distinct values in column 'y'"),
     ],
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
@@ -12,7 +13,8 @@ from dfml import _frames
 from dfml._arrays import Block
 from dfml._checkpoints import Checkpoints, Job
 from dfml._data_tokens import data_token
-from dfml._scoring import resolve_scorer, score_lazily
+from dfml._schema import Contract
+from dfml._scoring import join_for_score, resolve_scorer, score_lazily
 from dfml._training import Step, Training, shuffled_rows
 from dfml._watching import Callbacks, EarlyStopping, History, Watcher, watch
 from dfml.estimators._post_fit import ParallelPostFit
@@ -48,11 +50,14 @@ class Validate:
         The rows; ``y`` may be the name of a column of X.
     scoring : str, scorer or None
         None for the model's own score.
+    contract : Contract or None
+        The columns that are trained on.
     """
 
     X: Any
     y: Any
     scoring: Any
+    contract: Contract | None = None
 
     @classmethod
     def of(cls, where: str, validation: Any, scoring: Any) -> Validate | None:
@@ -69,6 +74,39 @@ class Validate:
         X, y = validation
         return cls(X, y, scoring)
 
+    def checked(self, where: str, features: Any, **facts: Any) -> Validate:
+        """Hold the rows against what is trained on, before any work starts.
+
+        Parameters
+        ----------
+        where : str
+            The call, for messages.
+        features : pandas object or array
+            The features, or their meta.
+        **facts : dict
+            Further arguments of :meth:`Contract.learn`.
+
+        Returns
+        -------
+        validate : Validate
+            With the contract.
+
+        Raises
+        ------
+        ColumnMismatchError
+            If a column is missing, or of another kind.
+        """
+        is_frame = isinstance(features, pd.DataFrame)
+        contract = Contract.learn(features.iloc[:0], **facts) if is_frame else None
+        where = f"{where}'s validation"
+        if _frames.is_lazy(self.X):
+            join_for_score(where, contract, self.X, self.y)
+        elif contract is not None and contract.named:
+            X, _, _ = _frames.split_columns(where, self.X, self.y, None)
+            if isinstance(X, pd.DataFrame):
+                contract.check(where, X.iloc[:0])
+        return replace(self, contract=contract)
+
     def identity(self) -> list[Any]:
         """Name the rows, the same in every process."""
         return [
@@ -78,10 +116,12 @@ class Validate:
 
     def __call__(self, model: Any) -> float:
         """Score the model, now."""
-        where = "Incremental.fit"
+        where = "Incremental.fit's validation"
         if _frames.is_lazy(self.X):
             owner = ParallelPostFit(model)
-            return score_lazily(owner, self.X, self.y, None, self.scoring)
+            owner._contract = self.contract
+            given = self.X, self.y, None, self.scoring
+            return score_lazily(owner, *given, where=where)
         X, y, _ = _frames.split_columns(where, self.X, self.y, None)
         if self.scoring is None:
             return own_score(model, X, y)

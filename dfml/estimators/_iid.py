@@ -7,11 +7,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+)
 from sklearn.utils.validation import _num_samples
 
 from dfml import _frames
 from dfml._relations import RelationTable, join_lazily
+from dfml._schema import listed
 from dfml.estimators._base import MetaEstimator
 from dfml.estimators._checks import check_takes_text
 from dfml.estimators._evidence import warn_if_unlike
@@ -114,6 +120,11 @@ class IID(MetaEstimator):
             If no partition has a row.
         """
         self._validate_params()
+        if isinstance(self.sample, bool):  # which Python takes for 1 and 0
+            raise InvalidParameterError(
+                "The 'sample' parameter of IID must be 'first', 'random', an int in "
+                f"the range [1, inf) or a float in (0, 1]. Got {self.sample} instead."
+            )
         model = clone(self.estimator)
         fit_params = self._routed("fit", fit_params)
         weight = fit_params.pop("sample_weight", None)
@@ -206,9 +217,9 @@ def _check_classes(where: str, y: Any, partition: int | None, classes: Any) -> N
     missing = [] if classes is None else sorted(set(classes) - set(found.tolist()))
     if missing:
         raise LabelError.expecting(
-            where, f"all of {list(classes)} in {place}", f"{found.tolist()}", hint
+            where, f"all of {listed(classes)} in {place}", listed(found), hint
         )
     if len(found) == 1:
         raise LabelError.expecting(
-            where, f"at least two classes in {place}", f"only {found[0]!r}", hint
+            where, f"at least two classes in {place}", f"only {listed(found)}", hint
         )

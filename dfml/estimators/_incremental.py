@@ -300,6 +300,8 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
             self._train_lazily(where, training, table, epochs, validate)
         else:
             X, y, weight = _frames.split_columns(where, X, y, weight)
+            if validate is not None:
+                validate = validate.checked(where, X)
             if training.classes is None and not hasattr(training.model, "classes_"):
                 training.classes = _classes_in_memory(training.model, y)
             plan = Plan(1, epochs, self._draw_seed())
@@ -319,6 +321,9 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         validate: Validate | None,
     ) -> None:
         check_takes_text(where, training.model, table)
+        if validate is not None:
+            facts = {"named": table.named, "target": table.target_names}
+            validate = validate.checked(where, table.features, **facts)
         opened = self._open(where, table, epochs)
         table, partitions = opened.table, opened.partitions
         if training.classes is None and self._wants_classes(training.model, table):
