@@ -90,12 +90,21 @@ class History:
         self.rows = list(rows or [])
 
     def after_step(self, step: Step, _: Callable[[], Training]) -> bool:
-        """Keep the step, without a score where none was asked for."""
+        """Keep the step."""
+        self._keep(step)
+        return False
+
+    def end_with(self, step: Step | None) -> None:
+        """Keep a step that ended when Ctrl-C had come, if it is not kept yet."""
+        turns = [(row["epoch"], row["partition"]) for row in self.rows[-1:]]
+        if step is not None and (step.epoch, step.partition) not in turns:
+            self._keep(step)
+
+    def _keep(self, step: Step) -> None:
         row = asdict(step)
-        if step.score is None:
+        if step.score is None:  # none was asked for
             del row["score"]
         self.rows.append(row)
-        return False
 
     def after_epoch(self, _: int, __: Callable[[], Training]) -> bool:
         """Do nothing."""

@@ -341,6 +341,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         except KeyboardInterrupt as interrupt:
             reached = steps.state()
             if reached.n_partitions_seen > before:
+                fitting.history.end_with(reached.last)
                 self._keep(reached, fitting, table)
                 interrupt.add_note(
                     "dfml: estimator_ holds the model after "

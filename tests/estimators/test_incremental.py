@@ -428,7 +428,9 @@ class TestInterrupt:
             clf.fit(frame, "late", classes=["no", "yes"])
         assert 1 <= clf.n_partitions_seen_ < 40
         assert clf.n_steps_ == clf.n_partitions_seen_
-        assert any("of 40 partitions" in note for note in e.value.__notes__)
+        said = f"after {clf.n_partitions_seen_} of 40 partitions"
+        assert any(said in note for note in e.value.__notes__)
+        assert len(clf.history_) == clf.n_partitions_seen_
         after = clf.n_steps_
         time.sleep(0.3)
         assert clf.n_steps_ == after
