@@ -8,9 +8,11 @@ import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
+    BaggingClassifier,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    VotingClassifier,
 )
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
@@ -19,6 +21,7 @@ from sklearn.linear_model import (
     LogisticRegression,
     SGDClassifier,
 )
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -468,3 +471,21 @@ def test_wrong_arguments(con, table):
     with pytest.raises(InputTypeError, match="relation"):
         dfml.predict_sql(model, table)
     assert dfml.registered(con) == []
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        VotingClassifier([("a", LogisticRegression()), ("b", GaussianNB())]),
+        BaggingClassifier(LogisticRegression(), 3, random_state=0),
+        GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2),
+        make_pipeline(make_pipeline(StandardScaler()), LogisticRegression()),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_estimators_inside_estimators_keep_their_names(con, table, estimator):
+    model = fitted(table, estimator)
+    dfml.register(con, "late", model)
+
+    assert column(con, "late(t)") == model.predict(table[FEATURES]).tolist()
+    assert list(model.feature_names_in_) == FEATURES
