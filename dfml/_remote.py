@@ -125,7 +125,7 @@ class RemoteSteps:
         while self._loading and seconds <= CHECKPOINT_SECONDS:
             self._submit(self._loading.popleft())
             self._load(turns, after=self._chain)
-            while len(self._pending) > depth:
+            while len(self._pending) > depth or self._has_finished():
                 step = self._finish()
                 seconds += step.seconds_training
                 depth = self._depth(step.seconds_training)
@@ -143,6 +143,9 @@ class RemoteSteps:
             self._load(turns)
         if self._loading:
             self._chain = self._root(self.state())
+
+    def _has_finished(self) -> bool:
+        return bool(self._pending) and self._pending[0].last.done()
 
     def _finish_all(self) -> Generator[Step]:
         while self._pending:

@@ -207,13 +207,22 @@ def test_errors_on_workers_name_the_partition(table):
     assert not hasattr(clf, "estimator_")
 
 
-def test_ctrl_c_keeps_the_last_whole_partition(client):
+def test_ctrl_c_keeps_the_last_whole_partition(tmp_path):
     frame = dd.from_pandas(make_table(4000), npartitions=40)[[*FEATURES, "late"]]
-    clf = Incremental(SlowClassifier(random_state=0))
-    timer = threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    log = tmp_path / "steps"
+    log.touch()
+
+    def interrupt_after_12_steps():
+        while len(log.read_text().split()) < 12:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    clf = Incremental(Logged(str(log), random_state=0))
+    killer = threading.Thread(target=interrupt_after_12_steps)
+    killer.start()
     with pytest.raises(KeyboardInterrupt) as caught:
         clf.fit(frame, "late", classes=["no", "yes"])
+    killer.join()
     assert 1 <= clf.n_partitions_seen_ < 40
     assert clf.estimator_.t_ == 1 + 100 * clf.n_partitions_seen_
     said = f"after {clf.n_partitions_seen_} of 40 partitions"
