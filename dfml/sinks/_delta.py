@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from urllib.parse import quote, unquote, urlparse
 import pyarrow as pa
 
 from dfml._optional import import_optional
-from dfml.exceptions import TargetError
+from dfml.exceptions import TargetError, TargetExistsError
 from dfml.sinks._column_types import delta_type, retype
 from dfml.sinks._writing import checked_footer
 
@@ -58,6 +59,8 @@ _FIELD_KEYS = {
     "delta.invariants": "invariants",
 }
 _MAX_STATS_TEXT = 64
+# Files of a job that died before it made its table, and what stands in front of it.
+_OWN = re.compile(r"part-\d+(-\d+)?-[0-9a-f]{8}-[0-9a-f]{16}\.parquet|\.dfml")
 # What `deltalake` leaves as it is when it writes a path to the log.
 _UNQUOTED = "!$&'()+,-./:;=@_~"
 
@@ -117,6 +120,24 @@ class DeltaLog:
         if not self._library.DeltaTable.is_deltatable(self.path):
             return None
         return DeltaVersion(self.where, self._library.DeltaTable(self.path))
+
+    def check_new(self) -> None:
+        """Refuse a folder of other things: they would be nobody's, and be vacuumed.
+
+        Raises
+        ------
+        TargetExistsError
+            Naming some of them.
+        """
+        found = os.listdir(self.path) if os.path.isdir(self.path) else []
+        others = sorted(name for name in found if not _OWN.fullmatch(name))
+        if others or os.path.isfile(self.path):
+            raise TargetExistsError.expecting(
+                self.where,
+                "a Delta table, or a folder that is empty or not there yet",
+                f"{self.path!r} with {others[:3]}",
+                "choose another target",
+            )
 
     def root(self) -> str:
         """Name the folder of the table."""

@@ -76,6 +76,9 @@ class TableLog(Protocol):
     def open(self) -> LakeTable | None:
         """Read the newest version; None if there is no table."""
 
+    def check_new(self) -> None:
+        """Refuse a place where no table is, and none should be made."""
+
     def root(self) -> str:
         """Name the folder of the table, which may not be there."""
 
@@ -141,7 +144,9 @@ class LakeTarget:
     def check_early(self) -> None:
         """Refuse what no job could write, before the source is looked at."""
         table = self.log.open()
-        if table is not None:
+        if table is None:
+            self.log.check_new()
+        else:
             table.check_writable(self.mode)
         names = self._partition_by(table)
         if self.mode == "overwrite_partitions" and not names:
@@ -216,6 +221,7 @@ class LakeTarget:
 
     def _check(self, table: LakeTable | None) -> None:
         if table is None:
+            self.log.check_new()
             return
         table.check_writable(self.mode)
         if self.mode == "error" and table.file_names():

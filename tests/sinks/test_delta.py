@@ -529,6 +529,23 @@ def test_paths_that_deltalake_does_not_find_are_refused(tmp_path):
         open_target("write", tmp_path / "a%20b", format="delta")
 
 
+def test_folder_of_other_things_is_no_place_for_a_table(tmp_path):
+    """A vacuum of the new table would remove them."""
+    import pyarrow.parquet as pq
+
+    (tmp_path / "mine").mkdir()
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "mine" / "0.parquet")
+    for mode in ["error", "append", "overwrite"]:
+        target = open_target("write", tmp_path / "mine", format="delta", mode=mode)
+        with pytest.raises(TargetExistsError, match=r"with \['0.parquet'\]"):
+            target.check_early()
+        with pytest.raises(TargetExistsError, match="empty or not there yet"):
+            write_job(target, "a" * 32, A)
+    (tmp_path / "empty").mkdir()
+    target = open_target("write", tmp_path / "empty", format="delta")
+    assert write_job(target, "a" * 32, A)["rows"] == 7
+
+
 def test_partitions_of_the_table_are_taken(by_day):
     write_job(by_day.target(), "a" * 32, A)
     target = open_target("write", by_day.folder / "delta", mode="append")
