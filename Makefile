@@ -73,6 +73,7 @@ bench: $(VENV)/.dev $(PEERS)/.made ## Run the benchmarks; their tables go to doc
 	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/training.py --peer-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/lake.py --peer-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/sql.py
 
 .PHONY: soak
 soak: $(VENV)/.dev ## Kill workers and drivers for an hour, and count what is not bit-equal.

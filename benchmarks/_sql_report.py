@@ -1,0 +1,117 @@
+"""The page of the SQL benchmark, made of what was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import _sql_training
+from _processes import DISTURBED
+from _report import at_least, at_most, met, spread, table, times
+
+CORES = os.cpu_count()
+HEAD = ("what", "demanded", "measured", "met")
+#: Model, and where its rows are.
+CASES = (("linear", "parquet"), ("linear", "table"), ("forest", "parquet"))
+MODELS = {
+    "linear": "LogisticRegression",
+    "forest": "RandomForestClassifier, 50 trees",
+}
+SOURCES = {"parquet": "Parquet files", "table": "a table of DuckDB"}
+WAYS = {
+    "stream": "stream of the features alone",
+    "arrays": "`predict` alone, arrays ready",
+    "predict_sql": "`predict_sql`",
+    "register": "`register`",
+    "export_sql": "`export_sql`",
+}
+
+
+def ways_of(model):
+    """Which ways are timed: a forest as SQL takes minutes, and the docs say so."""
+    return [way for way in WAYS if way != "export_sql" or model == "linear"]
+
+
+def rows(m):
+    """Make the lines of the table: what, demanded, measured, met."""
+    for model, source in CASES:
+        case = f"{MODELS[model]}, {SOURCES[source]}"
+        seconds = {w: m.seconds(f"{w} {model} {source}") for w in ways_of(model)}
+        limit = max(seconds["stream"], seconds["arrays"])
+        yield at_most(
+            f"{case}: `predict_sql` over the slower of predict and stream",
+            1.25,
+            seconds["predict_sql"] / limit,
+        )
+        rate = seconds["predict_sql"] / seconds["register"]
+        what = f"{case}: rows a second, `register` over `predict_sql`"
+        yield at_least(what, 0.4, rate) if model == "forest" else plain(what, rate)
+        if "export_sql" in seconds:
+            yield at_least(
+                f"{case}: `predict_sql` over `export_sql`",
+                2,
+                seconds["predict_sql"] / seconds["export_sql"],
+            )
+    yield from agreement(m)
+
+
+def plain(what, ratio):
+    return what, "", times(ratio), ""
+
+
+def agreement(m):
+    for model, source in CASES:
+        found = [each["answers"] for each in m[f"check {model} {source}"]]
+        alike = len(set(found)) == 1
+        yield (
+            f"{MODELS[model]}, {SOURCES[source]}: labels of {len(found)} ways",
+            "equal in every row",
+            "equal" if alike else "different",
+            met(alike),
+        )
+
+
+def seconds_table(m):
+    lines = [
+        (
+            f"{MODELS[model]}, {SOURCES[source]}: {WAYS[way]}",
+            *spread(m, f"{way} {model} {source}", "seconds"),
+        )
+        for model, source in CASES
+        for way in ways_of(model)
+    ]
+    return table(("seconds", "median", "from", "to"), lines)
+
+
+def page(m, versions, options):
+    packages = ", ".join(f"{name} {number}" for name, number in versions.items())
+    timed = [
+        each["others"] for group in m.values() for each in group if "others" in each
+    ]
+    disturbed = sum(others > DISTURBED for others in timed)
+    return f"""\
+# Speed of models in SQL
+
+Written by `make bench` (`benchmarks/sql.py`), everything in one run: contestants take
+turns and each figure is the median of its rounds. Parquet files of {options.rows:,}
+rows, 20 float64 features, read from the page cache: {options.files} of them, for the
+forest {options.forest_files}. Each way gives one feature and the label of all rows to
+an Arrow reader. Models are registered, and written as SQL, before the clock starts.
+
+{CORES} cores of a virtual machine. A measurement during which other programs had more
+than {DISTURBED} of a core is repeated; {disturbed} of {len(timed)} stayed disturbed.
+Python {platform.python_version()}; {packages}.
+
+{table(HEAD, list(rows(m)))}
+
+A forest as SQL is not raced: DuckDB needs some 3 microseconds for each node of its
+trees and 2,048 rows.
+
+## Training on a query
+
+{table(HEAD, list(_sql_training.rows(m)))}
+
+## Seconds
+
+{seconds_table(m)}
+"""
