@@ -227,7 +227,8 @@ class Training:
             self.model.partial_fit(block.X, block.y, **options)
             seconds = time.perf_counter() - start
             if self.first_rows is None:
-                self.first_rows = block.X[:2]
+                # A copy: a view would keep the whole block in memory.
+                self.first_rows = block.X[:2].copy()
             self.n_partitions_seen += 1
             self.n_samples_seen += len(block)
         self.last = Step(
