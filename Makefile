@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
+# Test files that run at a time.
+JOBS ?= 2
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
 CODE = dfml tests benchmarks examples docs
 
@@ -36,7 +38,7 @@ demo: $(VENV)/.user ## Train from SQL, score a Parquet lake, show the result (de
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests and the examples in docstrings and Markdown pages.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev ## Check format, lint, types, docstrings and import rules.
