@@ -204,7 +204,10 @@ class ParquetTarget:
         check_partition_columns(self.where, schema, names, in_folders=True)
         folder = os.path.join(self.home, job)
         attempt = attempt_of(self.files, folder) or uuid.uuid4().hex
-        layout = Layout(self.where, schema, names, in_folders=True)
+        # Whoever has listed the files of the table before misses them when they are
+        # replaced, and does not read some of the old with some of the new.
+        suffix = f"-{job[:8]}"
+        layout = Layout(self.where, schema, names, in_folders=True, suffix=suffix)
         staged = StagedJob(folder, job, attempt, layout, self.files)
         if not resume:
             self.files.remove(folder)

@@ -78,13 +78,13 @@ def test_target_holds_parquet_only_and_staging_is_removed(tmp_path):
     write_table(place, "a", [1, 2])
 
     assert sorted(os.listdir(place.path)) == [
-        "part-00000.parquet",
-        "part-00001.parquet",
+        "part-00000-a.parquet",
+        "part-00001-a.parquet",
     ]
     assert sorted(os.listdir(place.home)) == ["lock", "report.json"]
     assert place.committed("a")["job"] == "a"
     assert place.committed("b") is None
-    footer = pq.read_metadata(tmp_path / "out" / "part-00001.parquet")
+    footer = pq.read_metadata(tmp_path / "out" / "part-00001-a.parquet")
     assert footer.metadata[b"dfml.job"] == b"a"
     assert footer.metadata[b"dfml.part"] == b"1"
 
@@ -173,7 +173,7 @@ def test_target_made_by_somebody_else_meanwhile_stays(tmp_path):
 def test_target_that_was_changed_is_not_the_jobs(tmp_path):
     place = target_at(tmp_path)
     write_table(place, "a", [1, 2])
-    os.remove(tmp_path / "out" / "part-00000.parquet")
+    os.remove(tmp_path / "out" / "part-00000-a.parquet")
 
     assert place.committed("a") is None
 
@@ -196,7 +196,7 @@ def test_unfinished_parts_are_not_taken_for_finished(tmp_path, damage):
     for number in range(2):
         staged.write_part(number, [rows])
     record = staged.path("records", "part-00001.json")
-    data = os.path.join(staged.data, "part-00001.parquet")
+    data = os.path.join(staged.data, "part-00001-a.parquet")
     if damage == "no record":
         os.remove(record)
     else:
