@@ -81,6 +81,7 @@ bench: $(VENV)/.dev $(PEERS)/.made ## Run the benchmarks; their tables go to doc
 soak: $(VENV)/.dev ## Kill workers and drivers for an hour, and count what is not bit-equal.
 	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/soak/soak.py
+	$(BIN)/python benchmarks/soak/jobs.py --jobs 100
 
 .PHONY: docs
 docs: $(VENV)/.docs ## Build the documentation into docs/_build.
