@@ -558,7 +558,7 @@ def test_one_row_in_one_partition(make):
         ({"chunks": (50, -50, 100)}, "chunks to be rows per chunk"),
         ({"chunks": ((50, 50), (1, 1))}, "chunks to be rows per chunk"),
         ({"chunks": 2.5}, "chunks to be rows per chunk"),
-        ({"chunks": object()}, "chunks to be rows per chunk"),
+        ({"chunks": 1j}, "chunks to be rows per chunk"),
     ],
     ids=str,
 )
