@@ -1,0 +1,254 @@
+"""Training from SQL: a relation streamed, its spilled frame, and paging by hand.
+
+    python _sql_training.py fit
+
+is one way, in a process of its own that takes orders line by line. ``race`` and
+``memory`` let the ways take turns, and ``rows`` makes the lines of the page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from contextlib import ExitStack
+
+import _orders
+import _table
+from _models import MODELS
+from _table import CLASSES
+
+CORES = os.cpu_count()
+PAGES = 30
+RACERS = ("stream", "arrays", "steps", "fit", "spilled", "paging")
+#: Files of the tables whose peaks are compared, the second ten times as long.
+FEW, MANY = 10, 100
+
+
+class Way:
+    """A way to read a relation, or to train on it."""
+
+    def prepare(self, folder, n_files=None):
+        import duckdb
+
+        self.paths = _table.files(folder)
+        if n_files is not None:  # the same files again, if there are not as many
+            self.paths = [self.paths[i % len(self.paths)] for i in range(n_files)]
+        self.relation = duckdb.connect().read_parquet(self.paths)
+        self.get_ready()
+
+    def get_ready(self):
+        """Do what is not timed."""
+
+    def run(self):
+        wall, processor = time.perf_counter(), time.process_time()
+        answer = self.work() or {}
+        return {
+            "seconds": time.perf_counter() - wall,
+            "processor": time.process_time() - processor,
+            **answer,
+        }
+
+
+class Stream(Way):
+    """DuckDB's own Arrow stream, looked at by nobody."""
+
+    def work(self):
+        for _ in self.relation.to_arrow_reader(98_304):
+            pass
+
+
+def blocks_of(relation):
+    """Stream a relation as ``fit`` does, without training."""
+    from dfml._relations import join_lazily
+    from dfml._streams import open_partitions
+
+    opened = open_partitions("benchmark", join_lazily("benchmark", relation, "label"))
+    return opened.partitions.stream(ahead=2)
+
+
+class Arrays(Way):
+    """The stream as the arrays that ``partial_fit`` gets."""
+
+    def work(self):
+        for _ in blocks_of(self.relation):
+            pass
+
+
+class Steps(Way):
+    """Nothing but the steps, on arrays that are ready."""
+
+    def get_ready(self):
+        self.blocks = [loaded.value for _, loaded in blocks_of(self.relation)]
+
+    def work(self):
+        model = MODELS["fast"]()
+        for block in self.blocks:
+            model.partial_fit(block.X, block.y, classes=CLASSES)
+        return {"model": digest(model)}
+
+
+class Fit(Way):
+    """``Incremental.fit`` on the relation."""
+
+    model = "fast"
+
+    def work(self):
+        import dfml
+
+        model = dfml.Incremental(MODELS[self.model]())
+        model.fit(self.relation, y="label", classes=CLASSES)
+        waited = sum(row["seconds_waiting"] for row in model.history_)
+        return {"model": digest(model), "waiting": waited}
+
+
+class SpilledFit(Fit):
+    """``Incremental.fit`` on the frame of ``read_sql``, for its model."""
+
+    def work(self):
+        import dfml
+
+        self.relation, relation = dfml.read_sql(self.relation), self.relation
+        try:
+            return super().work()
+        finally:
+            self.relation = relation
+
+
+class Spilled(Way):
+    """``read_sql``, and one pass over the partitions of its frame."""
+
+    def work(self):
+        import dask
+
+        import dfml
+
+        frame = dfml.read_sql(self.relation)
+        with dask.config.set(scheduler="threads"):
+            frame.map_partitions(len, meta=(None, "int64")).compute()
+
+
+class Paging(Way):
+    """A page for each partition, by LIMIT and OFFSET."""
+
+    def get_ready(self):
+        ((self.n_rows,),) = self.relation.aggregate("count(*)").fetchall()
+
+    def work(self):
+        size = -(-self.n_rows // PAGES)
+        for page in range(PAGES):
+            self.relation.limit(size, offset=page * size).df()
+
+
+def digest(model):
+    """Name a linear model: equal names are bit-equal models."""
+    inner = getattr(model, "estimator_", model)
+    content = inner.coef_.tobytes() + inner.intercept_.tobytes()
+    return hashlib.sha256(content + repr(inner.t_).encode()).hexdigest()[:16]
+
+
+CONTESTANTS = {
+    "stream": Stream,
+    "arrays": Arrays,
+    "steps": Steps,
+    "fit": Fit,
+    "spilled-fit": SpilledFit,
+    "spilled": Spilled,
+    "paging": Paging,
+}
+
+
+def contestant(name):
+    from _processes import Contestant
+
+    return Contestant(name, program="_sql_training.py")
+
+
+def race(measured, tables, rounds):
+    """Let all ways take turns over the table; the first turn is to warm up.
+
+    Parameters
+    ----------
+    measured : Measured
+        Takes the figures, by ``"sql training <name>"``.
+    tables : dict
+        Folders of Parquet files, by ``"small"`` and ``"table"``.
+    rounds : int
+        How often each is timed.
+    """
+    from _processes import undisturbed
+
+    with ExitStack() as stack:
+        racers = [stack.enter_context(contestant(name)) for name in RACERS]
+        for racer in racers:
+            racer.do("prepare", folder=str(tables["table"]))
+            racer.do("run")
+        for _ in range(rounds):
+            for racer in racers:
+                figures = undisturbed(lambda r=racer: r.do("run"))
+                measured.keep(f"sql training {racer.name}", figures)
+    with contestant("spilled-fit") as other:
+        other.do("prepare", folder=str(tables["table"]))
+        measured.keep("sql training spilled-fit", other.do("run"))
+
+
+def memory(measured, tables, rounds):
+    """Peaks of ``fit`` on a table and on one ten times as long, in new processes."""
+    for _ in range(rounds):
+        for name, n_files in (("few", FEW), ("many", MANY)):
+            with contestant("fit") as racer:
+                racer.do("prepare", folder=str(tables["small"]))
+                racer.do("run")
+                racer.do("prepare", folder=str(tables["table"]), n_files=n_files)
+                figures = racer.watched("run")
+                measured.keep(f"sql training memory {name}", figures)
+
+
+def rows(measured):
+    """Make the lines of the page: what, demanded, measured, met."""
+    from _report import at_least, at_most
+
+    def seconds(name, figure="seconds"):
+        return measured.of(f"sql training {name}", figure)
+
+    stream, steps = seconds("stream"), seconds("steps")
+    shared = (seconds("stream", "processor") + steps) / CORES
+    limit = max(stream, steps, shared)
+    yield at_least(
+        "rate of arrays over DuckDB's own stream", 0.85, stream / seconds("arrays")
+    )
+    yield at_most(
+        "fit(relation) over the largest of stream, steps, both on all cores",
+        1.25,
+        seconds("fit") / limit,
+        f" ({seconds('fit'):.2f} s; {stream:.2f}, {steps:.2f}, {shared:.2f} s)",
+    )
+    yield at_most(
+        "read_sql and one pass over its stream", 3, seconds("spilled") / stream
+    )
+    yield at_most(
+        f"read_sql and one pass over {PAGES} pages by LIMIT and OFFSET",
+        0.3,
+        seconds("spilled") / seconds("paging"),
+    )
+    few, many = (seconds(f"memory {name}", "peak") for name in ("few", "many"))
+    n_few, n_many = (f"{n * _table.N_ROWS / 1e6:g} M" for n in (FEW, MANY))
+    yield at_most(
+        f"fit(relation), peak memory: {n_many} rows over {n_few}",
+        1.1,
+        many / few,
+        f" ({many:.0f} and {few:.0f} MB)",
+    )
+    names = ("fit", "spilled-fit")
+    models = {each["model"] for n in names for each in measured[f"sql training {n}"]}
+    same = "yes" if len(models) == 1 else "**no**"
+    yield (
+        "the model of fit(relation) is that of its spilled frame, bit by bit",
+        "",
+        "",
+        same,
+    )
+
+
+if __name__ == "__main__":
+    _orders.serve(CONTESTANTS)
