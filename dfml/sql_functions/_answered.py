@@ -154,7 +154,7 @@ def _gathered(batches: Iterable[Any]) -> Iterator[Any]:
     for batch in batches:
         pending.append(batch)
         n_rows += batch.num_rows
-        if n_rows >= BATCH_ROWS // 2:
+        if n_rows >= BATCH_ROWS // 4:
             yield pending[0] if len(pending) == 1 else pa.concat_batches(pending)
             pending, n_rows = [], 0
     if pending:

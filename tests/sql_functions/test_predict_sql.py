@@ -54,7 +54,7 @@ def files(spills):
 # A relation to go on with
 
 
-@pytest.mark.parametrize("batch_rows", [7, 122_880])
+@pytest.mark.parametrize("batch_rows", [7, 61_440])
 def test_rows_keep_their_order(con, table, monkeypatch, batch_rows):
     monkeypatch.setattr(_answered, "BATCH_ROWS", batch_rows)
     model = fitted(table)
