@@ -41,6 +41,7 @@ def open_stream(
     columns: Sequence[Column],
     source: str,
     where: str = "read_sql",
+    batch_bytes: int = STREAM_BYTES,
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     """Run a relation once and hand out its rows as they come.
 
@@ -54,6 +55,8 @@ def open_stream(
         The query, for messages.
     where : str
         The call, for messages.
+    batch_bytes : int
+        About so many are in a batch.
 
     Yields
     ------
@@ -61,7 +64,8 @@ def open_stream(
         All batches have the schema. An error of DuckDB in the middle of the stream is
         a QueryError: rows that came before it are no complete result.
     """
-    run = partial(converted(relation, columns).to_arrow_reader, _stream_rows(columns))
+    n_rows = _stream_rows(columns, batch_bytes)
+    run = partial(converted(relation, columns).to_arrow_reader, n_rows)
     reader = interruptible(relation, run)
     try:
         schema = _stored_schema(reader.schema, columns)
@@ -93,13 +97,13 @@ def converted(
     return relation.project(", ".join(items))
 
 
-def _stream_rows(columns: Sequence[Column]) -> int:
+def _stream_rows(columns: Sequence[Column], batch_bytes: int) -> int:
     """Return how many rows to ask DuckDB for at a time, in whole vectors."""
     width = sum(
         TEXT_BYTES if pa.types.is_large_string(column.arrow_type) else 8
         for column in columns
     )
-    vectors = STREAM_BYTES // max(1, width) // VECTOR_ROWS
+    vectors = batch_bytes // max(1, width) // VECTOR_ROWS
     return VECTOR_ROWS * min(64, max(1, vectors))
 
 
