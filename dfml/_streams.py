@@ -145,6 +145,7 @@ class StreamedPartitions:
             err.add_note(f"dfml: in partition {turn.number}.")
             raise
         n_blocks = self._reader.n_blocks
+        assert loaded is not None or n_blocks is not None
         if n_blocks is not None and turn.number >= n_blocks - 1:
             self._reader.finish()
             if self.n_partitions is None:
@@ -266,7 +267,11 @@ class StreamLoads:
         self.reader = _Reader(partitions, Task(then, get_config()), self._pool)
 
     def __enter__(self) -> StreamLoads:
-        self.reader.start()
+        try:
+            self.reader.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -354,7 +359,10 @@ class _Reader:
                 self._asked.append((turn, future))
                 self._room.release()
                 return future
-        future.set_result(None)
+        if self._error is not None:
+            future.set_exception(self._error)
+        else:
+            future.set_result(None)
         return future
 
     def finish(self) -> None:
@@ -394,11 +402,10 @@ class _Reader:
         """Answer those who still ask: with the error, then with nothing."""
         with self._lock:
             self._has_ended = True
+            self._error = error
             waiting = [f for _, f in self._asked if f.set_running_or_notify_cancel()]
         if error is not None and waiting:
             waiting.pop(0).set_exception(error)
-        elif error is not None:
-            self._error = error
         for future in waiting:
             future.set_result(None)
 

@@ -948,3 +948,22 @@ def test_ctrl_c_before_the_first_row(con):
         assert con.execute("SELECT 1").fetchall() == [(1,)]
     assert not hasattr(incremental, "estimator_")
     assert not hasattr(iid, "estimator_")
+
+
+def test_a_failure_before_anybody_asks(con, monkeypatch):
+    """The first rows are read before a block is asked for."""
+    failing = con.sql(
+        "SELECT i / 7 AS a, CASE WHEN i = 9000 THEN error('boom') ELSE i % 2 END AS y "
+        "FROM range(1000000) t(i) WHERE i >= 8000"
+    )
+    slow = threading.Event()
+    submit = _streams._Reader.submit
+
+    def late(self, turn):
+        slow.wait(0.2)  # the reader has failed by then
+        return submit(self, turn)
+
+    monkeypatch.setattr(_streams._Reader, "submit", late)
+    with pytest.raises(QueryError, match="boom"):
+        Incremental(sgd()).fit(failing, y="y", classes=[0, 1])
+    assert con.execute("SELECT 1").fetchall() == [(1,)]
