@@ -163,6 +163,7 @@ def rows_in_database(job):
     if not os.path.exists(f"{job.folder}/w.duckdb"):
         return None
     with duckdb.connect(f"{job.folder}/w.duckdb") as connection:
+        connection.execute("SET enable_progress_bar = false")
         names = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         if ("scored",) not in names:
             return None

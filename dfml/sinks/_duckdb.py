@@ -116,7 +116,9 @@ class DuckDBTarget:
         last = time.monotonic() + _OPEN_SECONDS
         while True:
             try:
-                return self._library.connect(self._file)
+                connection = self._library.connect(self._file)
+                connection.execute("SET enable_progress_bar = false")
+                return connection
             except self._library.IOException as err:
                 if time.monotonic() > last:
                     raise TargetExistsError.expecting(

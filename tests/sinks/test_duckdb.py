@@ -409,3 +409,10 @@ def test_rows_of_others_stay_where_a_commit_fails(in_memory):
     assert in_order(in_memory.table()).equals(rows_of(A))
     write_job(in_memory.target("overwrite"), "b" * 32, B)
     assert in_memory.read().equals(rows_of(B))
+
+
+def test_our_own_connections_print_no_progress(place):
+    write_job(place.target(), "a" * 32, A)
+    with place.target()._open() as connection:
+        sql = "SELECT current_setting('enable_progress_bar')"
+        assert connection.execute(sql).fetchall() == [(False,)]
