@@ -168,17 +168,12 @@ def profile(f):
     return f"""\
 **Threads.** A fit of {wall:.2f} s is {steps:.2f} s of steps one after another and
 {waiting:.2f} s of waiting for loads, the first one among them; the driver's own work is
-around 0.01 s (cProfile). So the wall is the steps, and they are slower than S because
-something loads beside them. Two processes that share nothing but the machine show the
-same: S goes from {f.S:.2f} to {beside:.2f} s while another process loads. It is the
-memory. `SGDClassifier` visits the rows of a partition in shuffled order, over 16 MB
-that stay in the shared cache as long as nobody else streams through it; with
-`shuffle=False` S goes from {plain:.2f} to {plain_beside:.2f} s only. A program that
-only counts does not slow S at all, one that copies arrays does. The naive limit of
-{f.limit:.2f} s assumes cores that do not share a memory; the one of this machine is
-{f.limit_beside:.2f} s. dask-ml is at the same limit, so nothing is much faster on
-threads than it. What would help is to write less a row: a reader that decodes Parquet
-into the array of the step, without the pandas frame between.
+around 0.01 s (cProfile). Steps on ready arrays take {f.S:.2f} s alone, {beside:.2f} s
+while another process loads; with `shuffle=False`, {plain:.2f} and {plain_beside:.2f} s.
+`SGDClassifier` visits the rows of a partition in shuffled order, over 16 MB that stay
+in the shared cache as long as nobody else streams through it: where steps and loads
+share a cache the limit is {f.limit_beside:.2f} s. Two threads load and a third one
+trains, on two cores; dask-ml does both on two.
 
 **LocalCluster.** Rows stay on the worker that has loaded them and the model moves: from
 the end of a step to the start of the next on the other worker pass about 5 ms (task
