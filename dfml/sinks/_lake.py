@@ -325,7 +325,7 @@ class LakeTarget:
             if table is not None and table.mark_of(staged.job) != self._mark:
                 break  # somebody else has done the same job
             self._check(table)
-            self._columns(table, staged.layout.schema)
+            self._check_layout(table, staged.layout)
             if n == 0:
                 with staged.room():
                     staged.publish(self.log.data(), [file.path for file in named])
@@ -343,6 +343,18 @@ class LakeTarget:
                 "call again: finished parts are kept",
             )
         self._clean_up(staged.job)
+
+    def _check_layout(self, table: LakeTable | None, layout: Layout) -> None:
+        """Refuse a table that has changed, so that the staged files no longer fit."""
+        columns = self._columns(table, layout.schema)
+        names = self._partition_by(table)
+        if (columns, names) != (layout.schema, layout.partition_by):
+            raise TargetError.expecting(
+                self.where,
+                f"columns and partitions of {self.path} to stay what they were",
+                f"a table partitioned by {list(names)}, with the columns {columns}",
+                "call again with resume=False",
+            )
 
     def _clean_up(self, job: str) -> None:
         table = self.log.open()

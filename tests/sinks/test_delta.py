@@ -340,6 +340,28 @@ def test_table_that_a_rival_makes_in_the_same_moment(place):
     assert place.leftovers() == []
 
 
+@pytest.mark.parametrize("change", ["partitions", "nulls"])
+def test_table_that_a_rival_makes_in_another_way(place, change):
+    theirs = make_part(99)
+
+    def make():
+        path = place.folder / "delta"
+        if change == "partitions":
+            deltalake.write_deltalake(path, theirs, partition_by=["day"])
+        else:
+            fields = [field.with_nullable(False) for field in theirs.schema]
+            create(path, pa.schema(fields))
+
+    with pytest.raises(TargetError, match="to stay what they were"):
+        write_job(place.target("append", Before(make)), "a" * 32, A)
+
+    assert place.opened().version() == 0
+    if change == "partitions":
+        write_job(place.target("append"), "a" * 32, A, resume=False)
+        assert place.read().equals(rows_of([theirs], A))
+        assert place.leftovers() == []
+
+
 def elsewhere(target, number):
     """Stage as on another machine, where nobody sees the lock."""
     target._home.path += f"-{number}"
