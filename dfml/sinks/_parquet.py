@@ -227,11 +227,17 @@ class ParquetTarget:
             All files.
         report : dict
             Kept beside the target.
+
+        Raises
+        ------
+        TargetExistsError
+            If somebody has put other things in its place since ``check_free``.
         """
         _warn_of_numbers(staged.layout, written)
         sizes = {file.path: file.n_bytes for file in written}
         with staged.room():
             staged.write_report({"job": staged.job, "files": sizes, "report": report})
+        self.check_free()  # somebody may have come while the job ran
         if self._is_free():
             self._rename(staged.data)
         elif not self.files.exchange(staged.data, self.path):

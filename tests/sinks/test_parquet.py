@@ -103,6 +103,30 @@ def test_overwrite_swaps_tables(tmp_path, files):
     assert place.committed("a") is None
 
 
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("error", "notes.txt"), ("error", "new.parquet"), ("overwrite", "notes.txt")],
+)
+def test_what_somebody_puts_there_meanwhile_is_not_lost(tmp_path, mode, name):
+    place = target_at(tmp_path)
+    place.mode = mode
+    with place.locked("a"):
+        place.check_free()
+        staged = place.stage("a", {}, SCHEMA, resume=True)
+        record = staged.write_part(0, [pa.table({"x": [1]}, schema=SCHEMA)])
+        written = staged.check_complete([record])
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / name).write_bytes(b"theirs")
+
+        with pytest.raises(TargetExistsError):
+            place.commit(staged, written, {"job": "a"})
+
+    assert (tmp_path / "out" / name).read_bytes() == b"theirs"
+    os.remove(tmp_path / "out" / name)
+    write_table(place, "a", [1])
+    assert values_in(place.path) == [1]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
 def test_exchange_is_one_step_here(tmp_path):
     for name in "ab":
