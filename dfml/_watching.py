@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -153,13 +154,21 @@ class EarlyStopping:
         return self._patience is not None and self._has_stalled(self._patience)
 
     def _prequential(self, epoch: int) -> float:
-        rows = [r for r in self._history.rows if r["epoch"] == epoch and "score" in r]
+        """Average over the partitions that have a score; NaN if none has.
+
+        The first of all partitions has none, nor has one of a single class where the
+        scorer needs two.
+        """
+        rows = [r for r in self._history.rows if r["epoch"] == epoch]
+        rows = [r for r in rows if not math.isnan(r.get("score", math.nan))]
         total = sum(row["rows"] for row in rows)
-        return sum(r["score"] * r["rows"] for r in rows) / total if total else 0.0
+        return sum(r["score"] * r["rows"] for r in rows) / total if total else math.nan
 
     def _has_stalled(self, patience: int) -> bool:
-        best, stalled = float("-inf"), 0
+        best, stalled = -math.inf, 0
         for score in self.scores:
+            if math.isnan(score) and best == -math.inf:
+                continue  # there is nothing to rise from yet
             stalled = 0 if score > best + self._tol else stalled + 1
             best = max(best, score)
         return stalled >= patience

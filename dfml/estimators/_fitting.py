@@ -168,7 +168,7 @@ class InMemorySteps:
                 options["classes"] = training.classes
             seen = training.n_partitions_seen
             score = (
-                training.scorer(training.model, X, y)
+                float(training.scorer(training.model, X, y))
                 if (training.scorer is not None and seen)
                 else None
             )

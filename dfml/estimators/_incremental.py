@@ -107,6 +107,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         ``prequential`` the ``score`` before the step.
     validation_scores_ : list of float
         The score of each epoch, where there is ``early_stopping`` or ``validation``.
+        NaN where no partition has one: the first of all is trained on unscored.
 
     See Also
     --------
