@@ -27,7 +27,7 @@ from dfml.exceptions import TargetError, TargetExistsError
 from dfml.sinks._column_types import check_same_columns
 from dfml.sinks._duckdb_table import DuckDBTable, parse_name
 from dfml.sinks._home import JobHome
-from dfml.sinks._staging import StagedJob, attempt_of
+from dfml.sinks._staging import FULL, StagedJob, attempt_of
 from dfml.sinks._writing import Layout
 
 if TYPE_CHECKING:
@@ -117,17 +117,29 @@ class DuckDBTarget:
         while True:
             try:
                 connection = self._library.connect(self._file)
-                connection.execute("SET enable_progress_bar = false")
-                return connection
-            except self._library.IOException as err:
-                if time.monotonic() > last:
-                    raise TargetExistsError.expecting(
-                        self.where,
-                        f"to open the database {self._file!r}",
-                        str(err),
-                        "close it in the other process, or pass a connection",
-                    ) from err
+                break
+            except (self._library.IOException, self._library.ConnectionException) as e:
+                is_held = "lock" in str(e)  # by another process, for a moment maybe
+                if not is_held or time.monotonic() > last:
+                    raise self._unopened(str(e), is_held=is_held) from e
                 time.sleep(random.uniform(0, 0.2))
+        connection.execute("SET enable_progress_bar = false")
+        # DuckDB shows a file of data as views of a database in memory, where all that
+        # is written would be lost.
+        if self._look(connection).file(self.where) is None:
+            connection.close()
+            raise self._unopened("a file of another kind", is_held=False)
+        return connection
+
+    def _unopened(self, reason: str, *, is_held: bool) -> TargetExistsError:
+        return TargetExistsError.expecting(
+            self.where,
+            f"to open the database {self._file!r}",
+            reason,
+            "close it in the other process, or pass a connection"
+            if is_held
+            else "choose another file, or pass a connection to the database",
+        )
 
     def options(self) -> dict[str, Any]:
         """Give what makes a job of the same rows another one, as plain data."""
@@ -142,6 +154,15 @@ class DuckDBTarget:
                 "no partitions",
                 repr(self.mode),
                 'delete the old rows with SQL, and pass mode="append"',
+            )
+        known = ["main", os.path.basename(self._file).partition(".")[0].lower()]
+        unknown = [name for name in self._names[:-1] if name.lower() not in known]
+        if self._file and unknown and not os.path.exists(self._file):
+            raise TargetError.expecting(
+                self.where,
+                "a schema that is there",
+                f"{self.path!r} for {self._file!r}, a database that is to be made",
+                "leave the schema out, or create it first",
             )
         with self._seen() as table:
             self._check_writable(table)
@@ -287,10 +308,13 @@ class DuckDBTarget:
             If the table has other columns, or the connection is in a transaction.
         TargetExistsError
             If others commit all the time.
+        DiskFullError
+            If there is no room for the rows.
         """
         for n in range(_TRIES):
             try:
-                self._transact(staged, written, report)
+                with self._room(staged):
+                    self._transact(staged, written, report)
                 break
             except (self._library.TransactionException, _Rival) as err:
                 if n == _TRIES - 1:
@@ -302,6 +326,18 @@ class DuckDBTarget:
                     ) from err
                 time.sleep(random.uniform(0, min(_MAX_SECONDS, 0.01 * 2**n)))
         self._clean_up(staged.job)
+
+    @contextlib.contextmanager
+    def _room(self, staged: StagedJob) -> Iterator[None]:
+        """Find the error of a full disk in what DuckDB says."""
+        try:
+            yield
+        except self._library.IOException as err:
+            codes = [code for code in FULL if os.strerror(code) in str(err)]
+            if not codes:
+                raise
+            with staged.room(self._file or None):
+                raise OSError(codes[0], os.strerror(codes[0])) from err
 
     def _transact(
         self, staged: StagedJob, written: Sequence[WrittenFile], report: dict[str, Any]

@@ -190,9 +190,9 @@ class DuckDBTable:
         if not found:
             raise TargetError.expecting(
                 where,
-                "a DuckDB database that can be written to",
-                f"{self.database!r}, which is read-only or not attached",
-                "attach it without READ_ONLY, or correct table=",
+                "a schema that is there, or a DuckDB database that can be written to",
+                f"{self.database!r}, which is neither: it is read-only or not attached",
+                "create the schema, or attach the database without READ_ONLY",
             )
         path: str | None = found[0][0]
         return path

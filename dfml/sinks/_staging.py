@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dfml.sinks._files import FileSystem
 
 __all__ = [
+    "FULL",
     "PartRecord",
     "StagedJob",
     "attempt_of",
@@ -40,7 +41,12 @@ __all__ = [
 
 _logger = logging.getLogger("dfml")
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: What the system says where there is no room, and what to do about it.
+FULL = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "lift the limit to the size of files, ulimit -f",
+}
 
 
 @dataclass(frozen=True)
@@ -226,19 +232,31 @@ class StagedJob:
         return os.path.join(_published(self.files, self.folder)["folder"], name)
 
     @contextlib.contextmanager
-    def room(self) -> Iterator[None]:
-        """Turn the error of a full disk into one that says what to do."""
+    def room(self, place: str | None = None) -> Iterator[None]:
+        """Turn the error of a full disk into one that says what to do.
+
+        Parameters
+        ----------
+        place : str, optional
+            What is written to; the staging folder by default.
+
+        Raises
+        ------
+        DiskFullError
+            If an ``OSError`` says that there is no room.
+        """
         try:
             yield
         except OSError as err:
-            if err.errno not in _FULL or isinstance(err, DiskFullError):
+            if err.errno not in FULL or isinstance(err, DiskFullError):
                 raise
-            free = shutil.disk_usage(os.path.dirname(self.folder)).free
+            place = place or self.folder
+            free = shutil.disk_usage(os.path.dirname(place)).free
             full = DiskFullError.expecting(
                 self.layout.where,
-                f"room for the new table in {self.folder!r}",
+                f"room for the new table in {place!r}",
                 f"{err.strerror!r}, with {free:,} bytes free",
-                "free some space and call again: the target is what it was, and "
+                f"{FULL[err.errno]} and call again: the target is what it was, and "
                 "finished parts are kept",
             )
             full.errno = err.errno

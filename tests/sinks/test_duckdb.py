@@ -7,6 +7,7 @@ import sys
 import threading
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -416,3 +417,70 @@ def test_our_own_connections_print_no_progress(place):
     with place.target()._open() as connection:
         sql = "SELECT current_setting('enable_progress_bar')"
         assert connection.execute(sql).fetchall() == [(False,)]
+
+
+@pytest.mark.parametrize("name", ["old.parquet", "old.csv", "notes.txt"])
+def test_a_file_of_another_kind_is_no_database(tmp_path, name):
+    path = tmp_path / name
+    duckdb.sql("SELECT 1 AS x").write_parquet(str(tmp_path / "old.parquet"))
+    (tmp_path / "old.csv").write_text("x\n1\n")
+    (tmp_path / "notes.txt").write_text("nothing " * 1000)
+    before = path.read_bytes()
+
+    with pytest.raises(TargetExistsError, match="choose another file"):
+        write_file(path, "t")
+
+    assert path.read_bytes() == before
+
+
+def write_file(path, table, parts=1, rows=1):
+    target = open_target("write", path, format="duckdb", table=table)
+    target.check_early()
+    noise = np.random.default_rng(0).integers(2**62, size=(parts, rows))
+    return write_job(target, "a" * 32, [pa.table({"x": x}) for x in noise], schema=ONE)
+
+
+def test_a_database_that_is_open_in_another_way(tmp_path):
+    with duckdb.connect(tmp_path / "t.db"):
+        pass
+    with (
+        duckdb.connect(tmp_path / "t.db", read_only=True),
+        pytest.raises(TargetExistsError, match="different configuration"),
+    ):
+        write_file(tmp_path / "t.db", "t")
+
+
+def test_a_schema_that_is_not_there(tmp_path, connection):
+    with pytest.raises(TargetError, match="create the schema"):
+        write_one(connection, "marts.t")
+    with pytest.raises(TargetError, match="create it first"):
+        write_file(tmp_path / "new.db", "marts.t")
+    assert os.listdir(tmp_path) == []
+    write_file(tmp_path / "new.db", "new.main.t")
+    with pytest.raises(TargetError, match="create the schema"):
+        write_file(tmp_path / "new.db", "marts.t")
+
+
+FULL = """
+import pathlib, resource, sys
+from dfml.exceptions import DiskFullError
+from tests.sinks.test_duckdb import write_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
+try:
+    write_file(pathlib.Path(sys.argv[1]), "t", 4, 100_000)
+except DiskFullError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_is_full_at_the_commit(tmp_path):
+    # Each part is 0.8 MB, and all of them are more than the 1.5 MB of a file.
+    path = tmp_path / "t.db"
+
+    run = subprocess.run(
+        [sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True
+    )
+
+    assert "'File too large'" in run.stdout, run
+    assert "ulimit -f" in run.stdout
+    assert write_file(path, "t", 4, 100_000)["rows"] == 400_000
