@@ -7,6 +7,7 @@ value is ever a name. Whoever adds a file has to check it, as ``deltalake`` does
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -22,7 +23,7 @@ from dfml.sinks._column_types import delta_type, retype
 from dfml.sinks._writing import checked_footer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dfml.sinks._lake import LakeTable
     from dfml.sinks._writing import Layout, WrittenFile
@@ -148,7 +149,22 @@ class DeltaLog:
         return self.path
 
     def retype(self, schema: Any) -> Any:
-        """Give columns the types that Delta holds them as."""
+        """Give columns the types that Delta holds them as.
+
+        Raises
+        ------
+        TargetError
+            If there is no such type, or names that Delta takes for the same.
+        """
+        folded = [name.casefold() for name in schema.names]
+        alike = [name for name in schema.names if folded.count(name.casefold()) > 1]
+        if alike:
+            raise TargetError.expecting(
+                self.where,
+                "names of columns that differ by more than case in a Delta table",
+                repr(alike),
+                "leave columns out with keep=, or change their names",
+            )
         return retype(self.where, "Delta", schema, delta_type)
 
     def commit(
@@ -254,13 +270,21 @@ class DeltaVersion:
         return pa.table(self._table.get_add_actions(flatten=True))
 
     def mark_of(self, job: str) -> int | None:
-        """Give the version of the job's transaction, or None."""
+        """Give the version of the job's transaction, or None if it was undone."""
+        mark = self._last_mark(job)
+        if mark is None or self.noted_of(job):
+            return mark
+        # Commits that a clean-up has removed count as they did before.
+        is_undone = any(each.get("dfml.job") == job for each in self._table.history())
+        return None if is_undone else mark
+
+    def _last_mark(self, job: str) -> int | None:
         version: int | None = self._table.transaction_version(_application(job))
         return version
 
     def noted_of(self, job: str) -> dict[str, Any]:
         """Give what the last commit of a job has noted; nothing if it was removed."""
-        commits = self._table.history()
+        commits = _line(self._table.history())
         return next((each for each in commits if each.get("dfml.job") == job), {})
 
     def has_attempt(self, attempt: str) -> bool:
@@ -276,7 +300,7 @@ class DeltaVersion:
         removed = []
         if mode == "overwrite_partitions":
             removed = self._removed({tuple(f.partition_values.values()) for f in added})
-        mark = self.mark_of(noted["dfml.job"]) or 0
+        mark = self._last_mark(noted["dfml.job"]) or 0
         self._table.create_write_transaction(
             [*added, *removed],
             "overwrite" if mode == "overwrite" else "append",
@@ -325,6 +349,21 @@ class DeltaVersion:
                 f"{strange[:3]}",
                 "compact these partitions before, or overwrite the whole table",
             )
+
+
+def _line(commits: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Give the commits that led to the newest, without what a restore has undone."""
+    version = moment = math.inf
+    for commit in commits:
+        if commit["version"] <= version and commit.get("timestamp", 0) <= moment:
+            yield commit
+            is_restore = commit.get("operation") == "RESTORE"
+            to = commit.get("operationParameters", {}) if is_restore else {}
+            version, moment = (_bound(to.get(key)) for key in ("version", "datetime"))
+
+
+def _bound(text: str | None) -> float:
+    return math.inf if text is None else float(text)
 
 
 def _demands(table: Any, mode: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ import datetime as dt
 import json
 import os
 import threading
+import time
 
 import pyarrow as pa
 import pytest
@@ -444,6 +445,48 @@ def test_rivals_without_end_are_given_up_on(place, monkeypatch):
 
 
 # What becomes of the table afterwards
+
+
+@pytest.mark.parametrize("by_moment", [False, True])
+def test_what_a_restore_has_undone_is_appended_again(place, by_moment):
+    write_job(place.target(), "a" * 32, A)
+    time.sleep(0.01)
+    moment = dt.datetime.now(dt.UTC)
+    time.sleep(0.01)
+    write_job(place.target("append"), "b" * 32, B)
+
+    place.opened().restore(moment if by_moment else 0)
+    assert place.read().equals(rows_of(A))
+    assert place.target("append").committed("a" * 32) is not None
+    assert place.target("append").committed("b" * 32) is None
+
+    for _ in range(2):
+        write_job(place.target("append"), "b" * 32, B)
+        assert place.read().equals(rows_of(A, B))
+
+    place.opened().restore(1)  # what it was before the first restore
+    assert place.target("append").committed("b" * 32) is not None
+    assert place.leftovers() == []
+
+
+def test_a_job_of_which_a_restore_has_left_one_copy_is_known(place):
+    write_job(place.target(), "a" * 32, A)
+    write_job(place.target("append"), "a" * 32, A, resume=False)
+    assert place.read().equals(rows_of(A, A))
+
+    place.opened().restore(0)
+
+    assert place.target("append").committed("a" * 32) is not None
+    write_job(place.target("append"), "a" * 32, A, resume=False)
+    assert place.read().equals(rows_of(A, A))
+
+
+def test_names_that_delta_takes_for_the_same(place):
+    schema = pa.schema([("x", pa.int64()), ("X", pa.int64())])
+    target = place.target()
+
+    with pytest.raises(TargetError, match=r"\['x', 'X'\]"):
+        target.stage("a" * 32, {}, schema, resume=True)
 
 
 def test_compacted_and_vacuumed_tables_know_their_jobs(place):
