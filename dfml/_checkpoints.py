@@ -12,16 +12,17 @@ import os
 import pickle
 import shutil
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask
 import numpy as np
 import sklearn
 from dask.tokenize import TokenizationError
 
 from dfml._data_tokens import data_token
 from dfml._digest import content_digest
+from dfml._frames import as_frame, describe, is_relation
 from dfml.exceptions import CheckpointError
 
 if TYPE_CHECKING:
@@ -30,10 +31,51 @@ if TYPE_CHECKING:
     from dfml._training import Step, Training
     from dfml._watching import EarlyStopping, History
 
-__all__ = ["Checkpoints", "Job"]
+__all__ = ["Checkpoints", "Job", "name_data"]
 
 #: Seconds of training between two checkpoints, as a lost step costs at most those.
 EVERY_SECONDS = 2.0
+
+_RECOGNISED = "data that a later process can recognise, for checkpoint="
+
+
+def name_data(where: str, collection: Any) -> str:
+    """Name lazy data, the same in every process.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    collection : dask DataFrame, Series or Array, or DuckDB relation
+        The data.
+
+    Returns
+    -------
+    token : str
+        Another one for other data.
+
+    Raises
+    ------
+    CheckpointError
+        If it is a relation, or dask cannot tell whether two such tables are the same.
+    """
+    if is_relation(collection):
+        raise CheckpointError.expecting(
+            where,
+            _RECOGNISED,
+            describe(collection),
+            "keep its rows, read_sql(query, connection, spill_to=folder), and take "
+            "that frame",
+        )
+    try:
+        return data_token(as_frame(where, collection).expr)
+    except TokenizationError as err:
+        raise CheckpointError.expecting(
+            where,
+            _RECOGNISED,
+            "a table with a part that has no fixed token",
+            "write the table to Parquet first, and read it from there",
+        ) from err
 
 
 class Job:
@@ -67,25 +109,16 @@ class Job:
                 f"a file, {str(directory)!r}",
                 "name another place",
             )
-        try:
-            with dask.config.set({"tokenize.ensure-deterministic": True}):
-                token = data_token(joint.expr)
-        except TokenizationError as err:
-            raise CheckpointError.expecting(
-                where,
-                "data that a later process can recognise, for checkpoint=",
-                "a table with a part that has no fixed token",
-                "write the table to Parquet first, and read it from there",
-            ) from err
+        token = name_data(where, joint)
         self.folder = Path(directory) / content_digest(token, parameters)[:32]
 
     def seed(self, draw: Callable[[], int | None]) -> int | None:
         """Draw a seed once, and keep it for the runs to come."""
         path = self.folder / "seed.json"
-        if path.exists():
-            kept: int | None = json.loads(path.read_text(encoding="utf-8"))
+        content = _read(path)
+        if content is not None:
+            kept: int | None = json.loads(content)
             return kept
-        self.folder.mkdir(parents=True, exist_ok=True)
         seed = draw()
         _write(path, json.dumps(seed).encode())
         return seed
@@ -99,10 +132,11 @@ class Job:
             If other versions of the packages wrote it, or it is broken.
         """
         path = self.folder / "checkpoint.pickle"
-        if not path.exists():
+        content = _read(path)
+        if content is None:
             return None
         try:
-            kept: dict[str, Any] = pickle.loads(path.read_bytes())
+            kept: dict[str, Any] = pickle.loads(content)
         except Exception as err:
             raise CheckpointError.expecting(
                 self.where, "a whole checkpoint", f"{path}: {err}", "remove the folder"
@@ -117,9 +151,22 @@ class Job:
         return kept
 
     def save(self, **state: Any) -> None:
-        """Replace the checkpoint by a new one, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        pickled = pickle.dumps({**state, "versions": _versions()}, protocol=5)
+        """Replace the checkpoint by a new one, whole or not at all.
+
+        Raises
+        ------
+        CheckpointError
+            If the training holds what cannot be pickled, such as a lambda.
+        """
+        try:
+            pickled = pickle.dumps({**state, "versions": _versions()}, protocol=5)
+        except (pickle.PicklingError, AttributeError, TypeError) as err:
+            raise CheckpointError.expecting(
+                self.where,
+                "an estimator and a scorer that can be pickled, for checkpoint=",
+                str(err),
+                "define their classes and functions at the top of a module",
+            ) from err
         _write(self.folder / "checkpoint.pickle", pickled)
 
     def remove(self) -> None:
@@ -131,8 +178,29 @@ def _versions() -> dict[str, str]:
     return {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
 
 
+def _read(path: Path) -> bytes | None:
+    """Read a file; None if there is none, or no longer."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Replace a file, also while another run of the job ends and removes the folder."""
+    for attempt in range(10):
+        try:
+            _replace(path, content)
+        except FileNotFoundError:
+            if attempt == 9:
+                raise
+        else:
+            break
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

@@ -28,15 +28,20 @@ def data_token(expr: Any) -> str:
     token : str
         Another one for other data.
 
-    Notes
-    -----
-    Where dask cannot tell whether two tables are the same, the token is another one
-    each time, or an error if dask's ``tokenize.ensure-deterministic`` is set.
+    Raises
+    ------
+    TokenizationError
+        If dask cannot tell whether two such tables are the same.
     """
     parts = [type(expr).__name__, getattr(expr, "checksum", None)]
     names = [*expr._parameters, *[""] * len(expr.operands)]
     for name, operand in zip(names, expr.operands, strict=False):
         if name not in _CACHES:
             is_expr = hasattr(operand, "operands")
-            parts.append(data_token(operand) if is_expr else tokenize(operand))
-    return str(tokenize(parts))
+            parts.append(data_token(operand) if is_expr else _fixed(operand))
+    return _fixed(parts)
+
+
+def _fixed(value: Any) -> str:
+    # By the argument: the setting of that name is one for all threads.
+    return str(tokenize(value, ensure_deterministic=True))

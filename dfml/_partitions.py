@@ -10,13 +10,13 @@ from collections import deque
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import dask
 from dask.base import get_scheduler
 from dask.core import flatten, get_dependencies
 from dask.dataframe.dask_expr._shuffle import DiskShuffle
 from dask.system import CPU_COUNT
 from sklearn import get_config
 
+from dfml._dask_settings import dask_settings
 from dfml._loaders import (
     ClusterLoader,
     Loaded,
@@ -45,6 +45,9 @@ class Partitions:
     collection : dask DataFrame or Series
         It is lowered now, once; work that several partitions share (a shuffle, a
         merge) is computed at the first load and kept until the object is closed.
+    change : callable, optional
+        Given the task that makes one partition and nothing else, it returns the one
+        to run in its place.
 
     Attributes
     ----------
@@ -58,8 +61,10 @@ class Partitions:
     process, or ``dask.config.set(scheduler=...)``, or threads.
     """
 
-    def __init__(self, collection: Any) -> None:
-        with dask.config.set({"optimization.tune.active": False}):
+    def __init__(
+        self, collection: Any, change: Callable[[Any], Any] | None = None
+    ) -> None:
+        with dask_settings({"optimization.tune.active": False}):
             lowered = collection.optimize()
         shuffles = lowered.expr.find_operations(DiskShuffle)
         self.order_is_fixed = next(iter(shuffles), None) is None
@@ -72,11 +77,18 @@ class Partitions:
             )
         self._get = get_scheduler(collections=[lowered])
         self._owned, self._needed = _divide(self._graph, self._keys)
+        if change is not None:
+            self._change(change)
         self._front: dict[Any, Any] | None = None
 
     def __len__(self) -> int:
         """Count the partitions."""
         return len(self._keys)
+
+    def _change(self, change: Callable[[Any], Any]) -> None:
+        for key, needed in zip(self._keys, self._needed, strict=True):
+            if key not in needed:  # or it would change for others too
+                self._graph[key] = change(self._graph[key])
 
     @property
     def shares_work(self) -> bool:

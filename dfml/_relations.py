@@ -11,12 +11,12 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import dask
 import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
 from dfml import _frames
+from dfml._dask_settings import dask_settings
 from dfml._frames import Table
 from dfml._schema import array_dtype
 from dfml.exceptions import DfmlWarning
@@ -161,7 +161,7 @@ def empty_frame(where: str, relation: Any) -> tuple[dd.DataFrame, tuple[Column, 
         columns = tuple(check_columns(relation))
     schema = pa.schema([(column.name, column.arrow_type) for column in columns])
     empty = rows_to_pandas(schema.empty_table(), special_dtypes(columns, ()))
-    with dask.config.set({"dataframe.convert-string": False}):
+    with dask_settings({"dataframe.convert-string": False}):
         return dd.from_pandas(empty, npartitions=1), columns
 
 

@@ -11,8 +11,7 @@ from sklearn.utils.validation import _num_samples
 
 from dfml import _frames
 from dfml._arrays import Block
-from dfml._checkpoints import Checkpoints, Job
-from dfml._data_tokens import data_token
+from dfml._checkpoints import Checkpoints, Job, name_data
 from dfml._schema import Contract
 from dfml._scoring import join_for_score, resolve_scorer, score_lazily
 from dfml._training import Step, Training, shuffled_rows
@@ -107,10 +106,11 @@ class Validate:
                 contract.check(where, X.iloc[:0])
         return replace(self, contract=contract)
 
-    def identity(self) -> list[Any]:
+    def identity(self, where: str) -> list[Any]:
         """Name the rows, the same in every process."""
+        where = f"{where}'s validation"
         return [
-            data_token(values.expr) if hasattr(values, "expr") else values
+            name_data(where, values) if _frames.is_lazy(values) else values
             for values in (self.X, self.y)
         ]
 

@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from dfml import _frames
-from dfml._checkpoints import Job
+from dfml._checkpoints import Job, name_data
 from dfml._labels import find_classes
 from dfml._merging import MergedSteps, is_additive
 from dfml._relations import RelationTable, join_lazily, warn_of_order
@@ -36,7 +36,6 @@ from dfml.estimators._fitting import (
     Validate,
     has_callbacks,
 )
-from dfml.exceptions import CheckpointError
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -356,13 +355,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         """Get ready to load; say what is not certain about a relation."""
         if isinstance(table, RelationTable):
             if self.checkpoint is not None:
-                raise CheckpointError.expecting(
-                    where,
-                    "data that a later process can recognise, for checkpoint=",
-                    "a DuckDB relation",
-                    "keep its rows, read_sql(query, connection, spill_to=folder), and "
-                    "train on that frame",
-                )
+                name_data(where, table.relation)  # it cannot be recognised
             warn_of_order(where, table.relation)
         reason = "shuffle=True permutes its partitions" if self.shuffle else None
         return open_partitions(where, table, epochs=epochs, needs_partitions=reason)
@@ -410,7 +403,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
             "classes": training.classes,
             "options": training.options,
             "target": table.target_names,
-            "validation": None if validate is None else validate.identity(),
+            "validation": None if validate is None else validate.identity(where),
         }
         del parameters["wrapper"]["checkpoint"]
         return Job(where, self.checkpoint, table.joint, parameters)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import dask
 from dask.tokenize import TokenizationError
 
 from dfml._data_tokens import data_token
@@ -89,8 +88,7 @@ def query_digest(
         "FROM duckdb_databases() WHERE database_name = current_database()"
     ).fetchall()
     try:
-        with dask.config.set({"tokenize.ensure-deterministic": True}):
-            tokens = {name: data_token(frame.expr) for name, frame in frames.items()}
+        tokens = {name: data_token(frame.expr) for name, frame in frames.items()}
     except TokenizationError:
         return uuid4().hex
     return content_digest(text, params, place, tokens)

@@ -10,10 +10,10 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dask
 import pandas as pd
 import pyarrow as pa
 
+from dfml._dask_settings import dask_settings
 from dfml.exceptions import ColumnMismatchError, SourceError
 from dfml.sources._base import NoRows
 from dfml.sources._delta import DeltaSnapshot
@@ -259,7 +259,7 @@ def _lazy_frame(
     starts = [0, *itertools.accumulate(part.n_rows for part in parts)]
     rows = [_Rows(part, start) for part, start in zip(parts, starts, strict=False)]
     # dask would convert str to its own "string"; the same rows in pandas are str.
-    with dask.config.set({"dataframe.convert-string": False}):
+    with dask_settings({"dataframe.convert-string": False}):
         return dd.from_map(
             reader,
             rows,

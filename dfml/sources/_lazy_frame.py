@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dask
 import pyarrow as pa
 
+from dfml._dask_settings import dask_settings
 from dfml.sources._columns import has_nullable_dtype, quoted
 from dfml.sources._spill import measure_rows, rows_per_batch
 from dfml.sources._stream import interruptible, open_stream
@@ -140,7 +140,7 @@ def make_frame(
 
     # dask would convert str to its own "string", so that a frame made from the same
     # rows by pandas had another dtype.
-    with dask.config.set({"dataframe.convert-string": False}):
+    with dask_settings({"dataframe.convert-string": False}):
         return dd.from_map(
             reader,
             parts,
