@@ -19,7 +19,7 @@ from uuid import uuid4
 from dfml.exceptions import QueryError
 from dfml.sources._columns import file_literal, literal, quoted
 from dfml.sources._reopen import private_cursor
-from dfml.sources._reopenable import check_drawn
+from dfml.sources._reopenable import ROW_SETTINGS, check_drawn, check_settings
 from dfml.sources._syntax import parse, references, unparse
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def find_scan(
         tree = parse(private, query)
         found = references(private, query)
         check_drawn(query, found)
+        check_settings(connection, query, ROW_SETTINGS)
         node = tree["statements"][0]["node"]
         _check_clauses(query, node)
         node["from_table"] = _as_function(private, query, node["from_table"], tables)

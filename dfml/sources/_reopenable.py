@@ -19,16 +19,33 @@ if TYPE_CHECKING:
     from dfml.sources._reopen import Database
     from dfml.sources._syntax import References
 
-__all__ = ["check_drawn", "check_reopenable"]
+__all__ = [
+    "ROW_SETTINGS",
+    "check_drawn",
+    "check_reopenable",
+    "check_settings",
+    "is_in_transaction",
+]
 
-#: Settings that change what a query gives, and that a new connection would not have.
-SETTINGS = (
+#: Settings that change what becomes of one row; a new connection does not have them.
+ROW_SETTINGS = (
     "Calendar",
+    "binary_as_string",
     "default_collation",
-    "default_null_order",
-    "default_order",
+    "dialect_compatibility_mode",
+    "error_on_division_by_zero",
+    "file_search_path",
     "ieee_floating_point_ops",
     "integer_division",
+    "legacy_disable_null_type",
+    "preserve_identifier_case",
+    "regex_match_operator_semantics",
+)
+#: And those that change which rows there are, and their order.
+SETTINGS = (
+    *ROW_SETTINGS,
+    "default_null_order",
+    "default_order",
     "order_by_non_integer_literal",
     "preserve_insertion_order",
     "scalar_subquery_error_on_multiple_rows",
@@ -99,13 +116,40 @@ def check_reopenable(
     QueryError
         Naming what is not there, or what is drawn anew each time.
     """
-    if _is_in_transaction(connection):
+    if is_in_transaction(connection):
         _refuse(query, "an open transaction, which no other connection can see")
-    usual = _usual(database.extensions)
-    for name, value in _settings(connection).items():
-        if value != usual.settings[name]:
-            _refuse(query, f"the setting {name} = {value!r} of this connection")
+    check_settings(connection, query, SETTINGS, database.extensions)
     return _Walk(query, connection, database).is_in_database()
+
+
+def check_settings(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    names: tuple[str, ...],
+    extensions: tuple[str, ...] = (),
+) -> None:
+    """Refuse settings that a new connection would not have.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+        The caller's.
+    query : str
+        For messages.
+    names : tuple of str
+        The settings that matter to the query.
+    extensions : tuple of str
+        Those that a new connection will have.
+
+    Raises
+    ------
+    QueryError
+        Naming the first setting that is not the usual one.
+    """
+    usual = _usual(extensions).settings
+    for name, value in _settings(connection).items():
+        if name in names and value != usual[name]:
+            _refuse(query, f"the setting {name} = {value!r} of this connection")
 
 
 class _Usual(NamedTuple):
@@ -248,7 +292,7 @@ def _called(found: References) -> list[str]:
     return sorted(names)
 
 
-def _is_in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
+def is_in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
     """Tell whether a transaction is open: else each statement has one of its own."""
     first, second = (
         connection.sql("SELECT txid_current()").fetchall() for _ in range(2)

@@ -21,6 +21,7 @@ import pyarrow.dataset
 
 from dfml.exceptions import QueryError
 from dfml.sources._columns import quoted
+from dfml.sources._reopenable import is_in_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -152,7 +153,7 @@ def _reason_to_stay(query: duckdb.DuckDBPyRelation) -> str | None:
     import duckdb
 
     connection = query._con
-    if _is_in_transaction(connection):
+    if is_in_transaction(connection):
         return "the open transaction"
     rows = connection.sql(_OF_ITS_OWN).fetchall()
     if rows:
@@ -170,12 +171,6 @@ def _reason_to_stay(query: duckdb.DuckDBPyRelation) -> str | None:
             return str(err).partition("\n")[0]
         alike = (bound.columns, bound.types) == (query.columns, query.types)
     return None if alike else "other columns elsewhere"
-
-
-def _is_in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Tell whether a transaction is open: alone, each statement has its own number."""
-    numbers = {connection.sql("SELECT txid_current()").fetchall()[0] for _ in range(2)}
-    return len(numbers) == 1
 
 
 def _settings(connection: duckdb.DuckDBPyConnection) -> list[Any]:

@@ -176,6 +176,28 @@ def test_other_queries_are_refused_by_name(con, lake, query, message):
     assert len(read_sql(query, con)) > 0
 
 
+@pytest.mark.parametrize(
+    ("setting", "query"),
+    [
+        ("integer_division = true", "SELECT a / 3 AS q"),
+        ("default_collation = 'NOCASE'", "SELECT s = 'S1' AS q"),
+        ("regex_match_operator_semantics = 'full'", "SELECT s ~ '1' AS q"),
+        ("error_on_division_by_zero = false", "SELECT a / (a - 1) AS q"),
+        ("preserve_identifier_case = false", "SELECT a AS Q"),
+    ],
+)
+def test_settings_that_change_values_are_refused(con, lake, setting, query):
+    con.execute(f"SET {setting}")
+    with pytest.raises(QueryError, match=f"the setting {setting.split()[0]}"):
+        read(f"{query} FROM '{lake}/*.parquet'", con)
+
+
+def test_settings_of_order_do_not_matter(con, lake):
+    con.execute("SET preserve_insertion_order = false")
+    frame = read(f"FROM '{lake}/*.parquet'", con, npartitions=4)
+    assert frame.compute().a.tolist() == list(range(100))
+
+
 def test_keys_in_folder_names(con, tmp_path):
     for value in ("007", "abc", "9"):
         (tmp_path / f"k={value}").mkdir()

@@ -284,9 +284,18 @@ def test_an_open_transaction_is_refused(con):
     assert len(read(con)) == 200
 
 
-def test_settings_of_the_connection_are_refused(con):
-    con.execute("SET integer_division = true")
-    with pytest.raises(QueryError, match="integer_division = True"):
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "integer_division = True",
+        "error_on_division_by_zero = False",
+        "regex_match_operator_semantics = 'full'",
+        "preserve_insertion_order = False",
+    ],
+)
+def test_settings_of_the_connection_are_refused(con, setting):
+    con.execute(f"SET {setting}")
+    with pytest.raises(QueryError, match=f"the setting {setting}"):
         read(con)
 
 
