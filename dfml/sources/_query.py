@@ -17,6 +17,7 @@ __all__ = [
     "check_query",
     "connection_of",
     "database_errors",
+    "hint_for",
     "raise_query_error",
 ]
 
@@ -200,7 +201,7 @@ def database_errors(source: str, where: str = "read_sql") -> Iterator[None]:
         raise
 
 
-def _hint(err: Exception) -> str:
+def hint_for(err: Exception) -> str:
     """Say what to do about an error of DuckDB."""
     for text, hint in HINTS_BY_TEXT.items():
         if text in str(err):
@@ -214,7 +215,7 @@ def raise_query_error(err: Exception, source: str, where: str = "read_sql") -> N
         where,
         "a query that DuckDB can run",
         f"{str(err).rstrip(' .')}\n\nfrom {source}",
-        _hint(err),
+        hint_for(err),
     )
     for note in getattr(err, "__notes__", ()):
         error.add_note(note)

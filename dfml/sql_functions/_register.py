@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 import textwrap
-from contextlib import suppress
+import weakref
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,9 +26,13 @@ from dfml.exceptions import (
     QueryError,
 )
 from dfml.sources._columns import quoted
+from dfml.sources._query import hint_for
+from dfml.sources._reopenable import is_in_transaction
 from dfml.sql_functions._answer import SqlModel, make_sql_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import duckdb
 
 __all__ = ["RegisteredFunction", "register", "registered", "unregister"]
@@ -66,10 +70,17 @@ class RegisteredFunction:
 class _Function:
     """What DuckDB calls: a struct column to an Arrow column."""
 
-    def __init__(self, name: str, model: SqlModel, returns: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: SqlModel,
+        returns: Any,
+        connection: duckdb.DuckDBPyConnection,
+    ) -> None:
         self.name = name
         self.model = model
         self.returns = returns
+        self.connection = weakref.ref(connection)
 
     def answer(self, rows: Any) -> Any:
         """Answer for the rows of one vector."""
@@ -94,7 +105,7 @@ class _Function:
 
 
 # By the name inside DuckDB, which holds the functions: they go when it closes.
-_live: WeakValueDictionary[str, _Function] = WeakValueDictionary()
+_live: weakref.WeakValueDictionary[str, _Function] = weakref.WeakValueDictionary()
 
 
 def register(
@@ -129,7 +140,7 @@ def register(
     ------
     QueryError
         If the name is taken, by a function of DuckDB, of somebody else, or, without
-        `replace`, of dfml.
+        `replace`, of dfml; or if the connection is closed or busy.
     ColumnMismatchError
         If the model was fitted without column names, or on ones SQL cannot tell apart.
     EstimatorTypeError
@@ -176,19 +187,20 @@ def register(
             "register", "name to be text", repr(name), "name the function"
         )
     sql_model = make_sql_model("register", model, method)
-    function = _Function(name, sql_model, _return_type(connection, sql_model))
-    before = _check_free(connection, name, replace)
-    inner = _PREFIX + uuid4().hex
-    _create(connection, inner, function)
-    try:
-        for statement in _macros(inner, function):
-            connection.sql(statement)
-    except BaseException:
-        with suppress(Exception):
-            connection.remove_function(inner)
-        raise
-    if before is not None:
-        connection.remove_function(before)
+    with _failures("register"):
+        returns = _return_type(connection, sql_model)
+        function = _Function(name, sql_model, returns, connection)
+        _check_free(connection, name, replace)
+        inner = _PREFIX + uuid4().hex
+        _create(connection, inner, function)
+        try:
+            for statement in _macros(inner, function):
+                connection.sql(statement)
+        except BaseException:
+            with suppress(Exception):
+                connection.remove_function(inner)
+            raise
+        _remove_uncalled(connection)
 
 
 def unregister(connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -204,22 +216,23 @@ def unregister(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     Raises
     ------
     QueryError
-        If dfml has not registered a function of this name on this connection.
+        If dfml has not registered a function of this name on this connection, or if
+        the connection is closed or busy.
     """
     _check_connection("unregister", connection)
-    known = _macros_of(connection)
-    inner = known.get(_lower(str(name)))
-    if inner is None:
-        names = [each.name for each in registered(connection)]
-        raise QueryError.expecting(
-            "unregister",
-            "the name of a function that dfml registered on this connection",
-            repr(name),
-            f"choose one of {names}" if names else "there is nothing to remove",
-        )
-    connection.sql(f"DROP MACRO temp.main.{quoted(name)}")
-    connection.sql(f"DROP MACRO TABLE IF EXISTS temp.main.{quoted(name + '_table')}")
-    connection.remove_function(inner)
+    with _failures("unregister"):
+        if _lower(str(name)) not in _macros_of(connection):
+            names = [each.name for each in registered(connection)]
+            raise QueryError.expecting(
+                "unregister",
+                "the name of a function that dfml registered on this connection",
+                repr(name),
+                f"choose one of {names}" if names else "there is nothing to remove",
+            )
+        table = quoted(f"{name}_table")
+        connection.sql(f"DROP MACRO temp.main.{quoted(name)}")
+        connection.sql(f"DROP MACRO TABLE IF EXISTS temp.main.{table}")
+        _remove_uncalled(connection)
 
 
 def registered(connection: duckdb.DuckDBPyConnection) -> list[RegisteredFunction]:
@@ -234,9 +247,15 @@ def registered(connection: duckdb.DuckDBPyConnection) -> list[RegisteredFunction
     -------
     functions : list of RegisteredFunction
         By name. A transaction that was rolled back has left nothing.
+
+    Raises
+    ------
+    QueryError
+        If the connection is closed or busy.
     """
     _check_connection("registered", connection)
-    functions = (_live.get(inner) for inner in _macros_of(connection).values())
+    with _failures("registered"):
+        functions = [_live.get(inner) for inner in _macros_of(connection).values()]
     return [
         RegisteredFunction(
             name=each.name,
@@ -248,6 +267,19 @@ def registered(connection: duckdb.DuckDBPyConnection) -> list[RegisteredFunction
         for each in functions
         if each is not None
     ]
+
+
+@contextmanager
+def _failures(where: str) -> Iterator[None]:
+    """Turn DuckDB's errors into QueryError: there is no query of the caller's."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as err:
+        raise QueryError.expecting(
+            where, "a connection that can work", str(err).rstrip(" ."), hint_for(err)
+        ) from err
 
 
 def _check_connection(where: str, connection: object) -> None:
@@ -281,23 +313,22 @@ def _return_type(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> Any:
 
 def _check_free(
     connection: duckdb.DuckDBPyConnection, name: str, replace: bool
-) -> str | None:
-    """Refuse a name that is taken; return the function of dfml to be replaced."""
-    ours = _macros_of(connection)
-    before = ours.get(_lower(name))
+) -> None:
+    """Refuse a name that is taken, but for a function of dfml to be replaced."""
+    is_ours = _lower(name) in _macros_of(connection)
     names = {_lower(each): each for each in (name, f"{name}_table")}
     rows = connection.sql(
         "SELECT DISTINCT function_name FROM duckdb_functions()"
     ).fetchall()
     taken = sorted(names.keys() & {_lower(row[0]) for row in rows})
-    if not taken or (before is not None and replace):
-        return before
-    owner = "dfml" if before is not None else "DuckDB or one of yours"
+    if not taken or (is_ours and replace):
+        return
+    owner = "dfml" if is_ours else "DuckDB or one of yours"
     raise QueryError.expecting(
         "register",
         "the name of a function that is not there yet",
         f"{names[taken[0]]!r}, a function of {owner}",
-        "pass replace=True" if before is not None else "choose another name",
+        "pass replace=True" if is_ours else "choose another name",
     )
 
 
@@ -327,6 +358,26 @@ def _create(
         null_handling=FunctionNullHandling.SPECIAL,
     )
     _live[inner] = function
+
+
+def _remove_uncalled(connection: duckdb.DuckDBPyConnection) -> None:
+    """Remove the functions of a connection that no macro calls any more.
+
+    In a transaction they stay until the next call outside of one. If it is rolled back
+    its macros are there again, and DuckDB, which has let go of a function that was
+    removed, would call what is gone: the process crashes.
+    """
+    import duckdb
+
+    if is_in_transaction(connection):
+        return
+    called = set(_macros_of(connection).values())
+    for inner, function in list(_live.items()):
+        is_own = function.connection() is connection
+        if is_own and inner not in called:
+            # One that was made in a transaction that was rolled back is not there.
+            with suppress(duckdb.Error):
+                connection.remove_function(inner)
 
 
 def _macros(inner: str, function: _Function) -> list[str]:

@@ -368,6 +368,11 @@ def test_a_row_without_a_value_has_no_answer(con, table, method):
 
 # Names on a connection
 
+INNER = (
+    "SELECT count(*) FROM duckdb_functions() "
+    "WHERE function_name LIKE '$_dfml%' ESCAPE '$'"
+)
+
 
 def test_a_name_that_is_taken(con, table):
     dfml.register(con, "late", fitted(table))
@@ -384,17 +389,13 @@ def test_a_name_that_is_taken(con, table):
 
 
 def test_replace_and_unregister(con, table):
-    inner = (
-        "SELECT count(*) FROM duckdb_functions() WHERE function_name LIKE '\\_dfml%'"
-    )
-    inner += " ESCAPE '\\'"
     dfml.register(con, "late", fitted(table), replace=True)
     dfml.register(
         con, "late", fitted(table, LinearRegression(), "amount"), replace=True
     )
 
     assert con.table("t").project("late(t)").types == ["DOUBLE"]
-    assert con.sql(inner).fetchall() == [(1,)]
+    assert con.sql(INNER).fetchall() == [(1,)]
     (function,) = dfml.registered(con)
     assert (function.name, function.model) == ("late", "LinearRegression")
     assert (function.method, function.returns) == ("predict", "DOUBLE")
@@ -402,7 +403,7 @@ def test_replace_and_unregister(con, table):
     dfml.unregister(con, "Late")
 
     assert dfml.registered(con) == []
-    assert con.sql(inner).fetchall() == [(0,)]
+    assert con.sql(INNER).fetchall() == [(0,)]
     for query in ["SELECT late(t) FROM t", "FROM late_table('t')"]:
         with pytest.raises(duckdb.CatalogException):
             con.sql(query)
@@ -444,6 +445,63 @@ def test_a_rolled_back_transaction_leaves_nothing(con, table):
 
     assert dfml.registered(con) == []
     dfml.register(con, "late", fitted(table))
+
+
+@pytest.mark.parametrize("call", ["replace", "unregister", "both"])
+def test_a_rolled_back_transaction_brings_a_function_back(con, table, call):
+    model = fitted(table)
+    dfml.register(con, "late", model)
+    other = fitted(table, LinearRegression(), "amount")
+
+    con.begin()
+    if call != "replace":
+        dfml.unregister(con, "late")
+    if call != "unregister":
+        dfml.register(con, "late", other, replace=True)
+    con.rollback()
+
+    # DuckDB has it again: a function that was let go of would crash the process.
+    assert [each.model for each in dfml.registered(con)] == ["LogisticRegression"]
+    assert column(con, "late(t)") == model.predict(table[FEATURES]).tolist()
+    dfml.register(con, "late", other, replace=True)
+    assert con.table("t").project("late(t)").types == ["DOUBLE"]
+    assert con.sql(INNER).fetchall() == [(1,)]
+
+
+def test_what_a_transaction_has_replaced_goes_after_it(con, table):
+    dfml.register(con, "late", fitted(table))
+    con.begin()
+    dfml.register(con, "late", fitted(table), replace=True)
+    con.commit()
+    dfml.unregister(con, "late")
+
+    assert con.sql(INNER).fetchall() == [(0,)]
+
+
+def test_connections_that_cannot_work(con, table):
+    model = fitted(table)
+    dfml.register(con, "late", model)
+    calls = {
+        "register": lambda c: dfml.register(c, "other", model),
+        "registered": dfml.registered,
+        "unregister": lambda c: dfml.unregister(c, "late"),
+    }
+
+    con.begin()
+    with pytest.raises(duckdb.Error):
+        con.execute("SELECT error('x')")
+    for name, call in calls.items():
+        with pytest.raises(QueryError, match=rf"^{name} expects[\s\S]*rollback"):
+            call(con)
+    con.rollback()
+    con.execute("FROM t").fetchone()
+    for name, call in calls.items():
+        with pytest.raises(QueryError, match=rf"^{name} expects[\s\S]*open result"):
+            call(con)
+    con.close()
+    for name, call in calls.items():
+        with pytest.raises(QueryError, match=rf"^{name} expects[\s\S]*open connection"):
+            call(con)
 
 
 def test_wrong_arguments(con, table):
