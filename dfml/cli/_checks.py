@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dfml.exceptions import InputTypeError
 from dfml.table import Check
 
 if TYPE_CHECKING:
@@ -80,7 +81,10 @@ def _read_rules(text: str, rules: str) -> Check:
                 "--check expects nulls=N, minimum=N, maximum=N or"
                 f" share(VALUE)=LOW..HIGH. Got {rule.strip()!r} in {text!r}."
             ) from err
-    return Check(**found, shares=shares or None)
+    try:
+        return Check(**found, shares=shares or None)
+    except InputTypeError as err:
+        raise click.UsageError(f"--check cannot be {text!r}: {err}") from err
 
 
 def _number(text: str) -> float:

@@ -6,7 +6,11 @@ that they are merged without reading the table again, also those of an earlier c
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +20,7 @@ import pyarrow.compute as pc
 from dfml.exceptions import CheckFailedError, ColumnMismatchError, InputTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Check", "Meter", "bind_checks", "check_figures", "covers", "merge_figures"]
 
@@ -52,6 +56,32 @@ class Check:
     maximum: float | None = None
     shares: Mapping[Any, tuple[float, float]] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse rules that no table could keep, or that any would.
+
+        Raises
+        ------
+        InputTypeError
+            Naming the rule.
+        """
+        for name, is_right, expected in _RULES:
+            given = getattr(self, name)
+            if given is not None and not is_right(given):
+                raise InputTypeError.expecting(
+                    "Check",
+                    f"{name}= as {expected}",
+                    repr(given),
+                    "see help(dfml.Check)",
+                )
+        low, high = self.minimum, self.maximum
+        if low is not None and high is not None and low > high:
+            raise InputTypeError.expecting(
+                "Check",
+                "a minimum= that is not above maximum=",
+                f"{low} and {high}",
+                "swap them",
+            )
+
     def texts(self) -> list[str]:
         """Give the values of ``shares`` as figures name them."""
         return [str(value) for value in self.shares or ()]
@@ -62,6 +92,40 @@ class Check:
         if self.shares:
             plain["shares"] = {str(k): list(each) for k, each in self.shares.items()}
         return plain
+
+
+def _is_plain_number(value: Any) -> bool:
+    return isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
+
+
+def _is_limit(value: Any) -> bool:
+    return _is_plain_number(value) and 0 <= value <= (1 if _is_share(value) else value)
+
+
+def _is_share(value: float) -> bool:
+    return not isinstance(value, Integral)
+
+
+def _is_bound(value: Any) -> bool:
+    return _is_plain_number(value) and not math.isnan(value)
+
+
+def _are_shares(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_range, value.values()))
+
+
+def _is_range(value: Any) -> bool:
+    if not isinstance(value, Sequence) or len(value) != 2:
+        return False
+    return all(map(_is_plain_number, value)) and 0 <= value[0] <= value[1] <= 1
+
+
+_RULES = (
+    ("nulls", _is_limit, "a number of rows, or a float from 0 to 1"),
+    ("minimum", _is_bound, "a number"),
+    ("maximum", _is_bound, "a number"),
+    ("shares", _are_shares, "pairs from 0 to 1 by value, the lower one first"),
+)
 
 
 def bind_checks(
@@ -105,14 +169,6 @@ def _bind(where: str, name: str, check: Any, type_: Any) -> Check:
             f"minimum and maximum for columns of numbers, and {name!r} to be one",
             str(type_),
             "check its nulls and shares",
-        )
-    ranges = (check.shares or {}).values()
-    if not all(len(each) == 2 and 0 <= each[0] <= each[1] <= 1 for each in ranges):
-        raise InputTypeError.expecting(
-            where,
-            f"shares of {name!r} as pairs from 0 to 1, the lower one first",
-            repr(dict(check.shares or {})),
-            'write shares={"late": (0.1, 0.4)}',
         )
     shares = {
         _to_type(where, name, value, type_): (float(low), float(high))
@@ -268,7 +324,7 @@ def check_figures(
 def _failures(name: str, check: Check, found: Figures) -> Iterator[tuple[str, str]]:
     n_rows, nulls = found["rows"], found["nulls"]
     if check.nulls is not None:
-        is_share = isinstance(check.nulls, float)
+        is_share = _is_share(check.nulls)
         limit = check.nulls * n_rows if is_share else check.nulls
         if nulls > limit:
             most = f"a share of {check.nulls:g} as" if is_share else f"{check.nulls}"

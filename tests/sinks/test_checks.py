@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -112,9 +113,12 @@ def test_nulls_and_nan_are_counted(tmp_path):
 
 
 def test_all_failures_are_named_at_once(score):
-    checks = {"id": Check(minimum=2000, maximum=3), "probability_no": Check(maximum=0)}
+    checks = {
+        "id": Check(minimum=1500, maximum=1550),
+        "probability_no": Check(maximum=0),
+    }
 
-    with pytest.raises(CheckFailedError, match=r"below 2000.*above 3.*above 0"):
+    with pytest.raises(CheckFailedError, match=r"below 1500.*above 1550.*above 0"):
         score(checks)
 
 
@@ -153,8 +157,6 @@ def test_a_job_that_is_done_is_checked_too(score):
         ({"nothing": Check()}, ColumnMismatchError, "nothing"),
         ({"prediction": Check(minimum=0)}, InputTypeError, "columns of numbers"),
         ({"id": Check(shares={"x": (0, 1)})}, InputTypeError, "int64"),
-        ({"id": Check(shares={1: (0.5, 0.1)})}, InputTypeError, "the lower one first"),
-        ({"id": Check(shares={1: (10, 40)})}, InputTypeError, "from 0 to 1"),
         ({"id": {"nulls": 0}}, InputTypeError, r"dfml\.Check"),
     ],
 )
@@ -163,6 +165,37 @@ def test_checks_that_make_no_sense(score, tmp_path, checks, error, match):
         score(checks)
 
     assert os.listdir(tmp_path) == ["lake"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "match"),
+    [
+        ({"shares": {1: (0.5, 0.1)}}, "the lower one first"),
+        ({"shares": {1: (10, 40)}}, "from 0 to 1"),
+        ({"shares": {1: 0.5}}, "pairs"),
+        ({"shares": [1]}, "by value"),
+        ({"shares": {1: "ab"}}, "pairs"),
+        ({"nulls": -1}, "number of rows"),
+        ({"nulls": 1.5}, "float from 0 to 1"),
+        ({"nulls": float("nan")}, "Got nan"),
+        ({"nulls": "0"}, "Got '0'"),
+        ({"nulls": True}, "Got True"),
+        ({"minimum": float("nan")}, "minimum= as a number"),
+        ({"maximum": "1"}, "maximum= as a number"),
+        ({"minimum": 2, "maximum": 1}, "Got 2 and 1"),
+    ],
+)
+def test_rules_that_make_no_sense(rules, match):
+    with pytest.raises(InputTypeError, match=match):
+        Check(**rules)
+
+
+def test_rules_take_numbers_of_all_kinds(score):
+    half = np.float32(0.5)  # as a share, which is no float of Python
+    score({"id": Check(nulls=half, minimum=np.int64(1000), maximum=Decimal(1599))})
+
+    with pytest.raises(CheckFailedError, match="above 1598"):
+        score({"id": Check(nulls=np.int64(0), maximum=Decimal(1598))})
 
 
 @pytest.mark.parametrize(
