@@ -148,7 +148,8 @@ def predict_table(
         A folder of Parquet files knows the first two, DuckDB the first three.
     format : {"parquet", "delta", "duckdb"}, optional
         What a path is. None finds it out: a folder with a ``_delta_log`` is a Delta
-        table, any other path a folder of Parquet files.
+        table, a name that ends in ``.duckdb``, ``.ddb`` or ``.db`` a database, and any
+        other path a folder of Parquet files.
     table : str, optional
         Name of the table in a catalog (``namespace.name``) or in a database.
     partition_by : list of str, optional

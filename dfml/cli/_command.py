@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ErrorReportingGroup",
     "Failure",
+    "names_option",
     "output_options",
     "print_json",
     "print_table",
-    "split_names",
 ]
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -91,11 +91,18 @@ def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None
     ctx.ensure_object(dict)["debug"] = value
 
 
-def split_names(_: click.Context, __: click.Parameter, value: str | None) -> Any:
-    """Split ``a,b,c`` into a list; for ``click.option(callback=...)``."""
-    if value is None:
+def names_option(name: str, *, help: str) -> Callable[[F], F]:
+    """Make an option for names, ``a,b,c``; more than one of it adds to the list."""
+    return click.option(
+        name, multiple=True, callback=_split_names, metavar="A,B,...", help=help
+    )
+
+
+def _split_names(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> Any:
+    if not texts:
         return None
-    return [name.strip() for name in value.split(",") if name.strip()]
+    names = [name.strip() for text in texts for name in text.split(",")]
+    return [name for name in names if name]
 
 
 def print_json(facts: Mapping[str, Any]) -> None:

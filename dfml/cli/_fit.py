@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 
 import dfml
 from dfml._partitionwise import PartitionwiseMixin
-from dfml.cli._command import output_options, print_json, print_table, split_names
+from dfml.cli._command import names_option, output_options, print_json, print_table
 from dfml.cli._estimators import as_value, import_estimator, make_estimator
 from dfml.cli._rows import choose_columns, read_rows, source_options
 from dfml.cli._score import score_model
@@ -79,26 +79,10 @@ Examples:
     " of them such as 0.1.  [default: first]",
 )
 @click.option("--shuffle", is_flag=True, help="Permute rows and partitions each epoch.")
-@click.option(
-    "--classes",
-    callback=split_names,
-    metavar="A,B,...",
-    help="All classes; found if not given.",
-)
+@names_option("--classes", help="All classes; found if not given.")
 @click.option("--sample-weight", metavar="COLUMN", help="Weights of the rows.")
-@click.option(
-    "--features",
-    callback=split_names,
-    metavar="A,B,...",
-    help="Train on these columns only.",
-)
-@click.option(
-    "--drop",
-    callback=split_names,
-    metavar="A,B,...",
-    default="",
-    help="Leave these columns out.",
-)
+@names_option("--features", help="Train on these columns only.")
+@names_option("--drop", help="Leave these columns out.")
 @click.option("--random-state", type=int, metavar="SEED", help="Make it repeatable.")
 @click.option("--score", "scored", is_flag=True, help="Score the rows of SOURCE too.")
 @click.option(
@@ -124,7 +108,7 @@ def fit(
     classes: list[str] | None,
     sample_weight: str | None,
     features: list[str] | None,
-    drop: list[str],
+    drop: list[str] | None,
     random_state: int | None,
     scored: bool,
     output: Path,
@@ -149,7 +133,7 @@ def fit(
     with Status("reading") as status:
         begin = time.perf_counter()
         frame = read_rows("dfml fit", source, sql, database, rows_per_partition)
-        frame = choose_columns("dfml fit", frame, features, drop, labels)
+        frame = choose_columns("dfml fit", frame, features, drop or [], labels)
         read = time.perf_counter()
         status.say(f"training {cls.__name__} on {frame.npartitions} partitions")
         status.follow()

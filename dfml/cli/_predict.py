@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dfml.cli._checks import check_option, read_checks
-from dfml.cli._command import output_options, print_json, print_table, split_names
+from dfml.cli._command import names_option, output_options, print_json, print_table
 from dfml.cli._model import model_argument, read_model, trust_option
 from dfml.cli._status import Status
 from dfml.sinks._targets import FORMATS, MODES
@@ -26,8 +26,7 @@ Examples:
       --keep id,day --method predict --method predict_proba
   dfml predict late.skops lake/ scored/ --keep-none --mode overwrite --json
   dfml predict late.skops lake/ scored/ --format delta --partition-by month
-  dfml predict late.skops lake/ warehouse.duckdb --format duckdb \\
-      --table scored --mode append
+  dfml predict late.skops lake/ warehouse.duckdb --table scored --mode append
 """
 
 
@@ -44,12 +43,7 @@ Examples:
     show_default="predict",
     help="Response method, such as predict_proba or transform. Repeatable.",
 )
-@click.option(
-    "--keep",
-    callback=split_names,
-    metavar="A,B,...",
-    help="Columns of SOURCE to keep; all if not given.",
-)
+@names_option("--keep", help="Columns of SOURCE to keep; all if not given.")
 @click.option("--keep-none", is_flag=True, help="Write the predictions alone.")
 @click.option(
     "--mode",
@@ -61,15 +55,11 @@ Examples:
 @click.option(
     "--format",
     type=click.Choice(FORMATS),
-    help="What TARGET is; a folder with a _delta_log is delta, any other parquet.",
+    help="What TARGET is. If not given, a folder with a _delta_log is delta, *.duckdb,"
+    " *.ddb and *.db are duckdb, and any other path is parquet.",
 )
 @click.option("--table", metavar="NAME", help="Table in the database file TARGET.")
-@click.option(
-    "--partition-by",
-    callback=split_names,
-    metavar="A,B,...",
-    help="Columns that a new table is partitioned by.",
-)
+@names_option("--partition-by", help="Columns that a new table is partitioned by.")
 @click.option(
     "--resume/--no-resume",
     default=True,
@@ -111,9 +101,9 @@ def predict(
 ) -> None:
     """Write the predictions of MODEL for SOURCE to TARGET.
 
-    SOURCE is Parquet, as a file, a glob or a folder, or the folder of a Delta table.
-    TARGET is a folder to make, or a DuckDB database file with --format duckdb and
-    --table. It changes when all rows are written, in one step.
+    SOURCE is Parquet, as a file, a glob or a folder, the folder of a Delta table, or
+    the *.metadata.json of an Iceberg table. TARGET is a folder to make, or a DuckDB
+    database file with --table. It changes when all rows are written, in one step.
     """
     if keep_none and keep is not None:
         raise click.UsageError("Give --keep or --keep-none, not both.")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "MODES", "Target", "open_target"]
 
 FORMATS = ("parquet", "delta", "duckdb")
+#: How names of database files end that nobody would give to a folder.
+DATABASES = (".duckdb", ".ddb", ".db")
 MODES = ("error", "overwrite", "append", "overwrite_partitions")
 
 
@@ -123,7 +125,9 @@ def open_target(
             where,
             "table= for a target that holds many tables, and for no other",
             f"table={table!r} for {_describe(target)}",
-            "pass the name of the table" if takes_name else "leave table= out",
+            "pass the name of the table"
+            if takes_name
+            else 'leave table= out, or pass format="duckdb" for a database file',
         )
     if kind == "parquet":
         folder = _local_folder(where, target)
@@ -165,11 +169,7 @@ _KINDS = {
 def _kind_of(where: str, target: Any, format: str | None) -> str:
     """Tell what a target is; the libraries that made it are not loaded for that."""
     if isinstance(target, (str, os.PathLike)):
-        if format is not None:
-            return format
-        return (
-            "delta" if os.path.isdir(os.path.join(target, "_delta_log")) else "parquet"
-        )
+        return format or _format_of(os.fspath(target))
     for each in type(target).__mro__:
         found = _KINDS.get((each.__module__.partition(".")[0], each.__name__))
         if found is not None and format in (None, found[1]):
@@ -181,6 +181,15 @@ def _kind_of(where: str, target: Any, format: str | None) -> str:
         f"{_describe(target)} with format={format!r}",
         "pass one of these, with the format that it has",
     )
+
+
+def _format_of(path: str) -> str:
+    """Tell the format of a path that comes without one."""
+    if os.path.isdir(os.path.join(path, "_delta_log")):
+        return "delta"
+    if path.endswith(DATABASES) and not os.path.isdir(path):
+        return "duckdb"
+    return "parquet"
 
 
 def _describe(target: Any) -> str:

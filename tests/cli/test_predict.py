@@ -54,6 +54,7 @@ def test_json_is_the_report(run, model, lake, target):
     [
         (["--keep-none"], ["prediction"]),
         (["--keep", "b,id"], ["b", "id", "prediction"]),
+        (["--keep", "b", "--keep", "id, late"], ["b", "id", "late", "prediction"]),
         (["--keep-none", "--name", "guess"], ["guess"]),
         (["--keep-none", "--prefix", "my_"], ["my_prediction"]),
         (["--keep-none", "--method", "decision_function"], ["decision"]),
@@ -167,6 +168,10 @@ def test_checks(run, model, lake, target, tmp_path):
         ("prediction: nulls=few", "Got 'nulls=few'"),
         ("prediction: share(yes)=0.1", "LOW..HIGH"),
         ("prediction: size=1", "Got 'size=1'"),
+        ("prediction: nulls=nan", "Got nan"),
+        ("prediction: nulls=-1", "Got -1"),
+        ("id: minimum=2, maximum=1", "Got 2 and 1"),
+        ("prediction: share(yes)=10..40", "pairs from 0 to 1"),
     ],
 )
 def test_checks_that_cannot_be_read(run, model, lake, target, check, message):

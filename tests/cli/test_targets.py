@@ -55,7 +55,7 @@ def test_parquet_by_column(run, model, lake, tmp_path):
     ("options", "code", "message"),
     [
         (["--format", "duckdb"], 1, "pass the name of the table"),
-        (["--table", "t"], 1, "leave --table out"),
+        (["--table", "t"], 1, "--format duckdb for a database file"),
         (["--mode", "append"], 1, "half-way"),
         (["--mode", "upsert"], 2, "overwrite_partitions"),
         (["--format", "csv"], 2, "duckdb"),
@@ -68,3 +68,24 @@ def test_what_cannot_be_written(run, model, lake, tmp_path, options, code, messa
     assert done.exit_code == code
     assert message in done.stderr
     assert not (tmp_path / "scored").exists()
+
+
+@pytest.mark.parametrize("name", ["w.duckdb", "w.ddb", "w.db"])
+def test_a_database_is_known_by_its_name(run, model, lake, tmp_path, name):
+    call = ["predict", model, lake, tmp_path / name, "--keep", "id"]
+
+    failed = run(*call)
+    assert failed.exit_code == 1
+    assert "pass the name of the table" in failed.stderr
+    assert not (tmp_path / name).exists()
+    done = run(*call, "--table", "t")
+    assert done.exit_code == 0, done.output
+    with duckdb.connect(tmp_path / name) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchall() == [(600,)]
+
+
+def test_a_folder_with_the_name_of_a_database(run, model, lake, tmp_path):
+    (tmp_path / "w.db").mkdir()
+
+    assert run("predict", model, lake, tmp_path / "w.db").exit_code == 0
+    assert list((tmp_path / "w.db").glob("*.parquet"))
