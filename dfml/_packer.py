@@ -80,6 +80,18 @@ class Packer:
             None if weight is None else pack_weights(weight),
         )
 
+    def block(self, array: np.ndarray, rest: pd.DataFrame) -> Block:
+        """Put a block together of an array of the features and the other columns."""
+        X: Any = array
+        if self.named:
+            X = pd.DataFrame(array, columns=self.features, copy=False)
+        names, weight = self.target_columns, self.weight
+        return Block(
+            X,
+            None if names is None else self.labels(rest[names]),
+            None if weight is None else pack_weights(rest[weight]),
+        )
+
     @property
     def _target_dtypes(self) -> list[Any]:
         is_frame = isinstance(self.target, pd.DataFrame)

@@ -24,6 +24,7 @@ from sklearn import get_config
 from dfml._arrays import Block
 from dfml._arrow_blocks import make_block_maker
 from dfml._loaders import Loaded, Task, Turn, count_workers, is_cluster
+from dfml._parquet_blocks import BlockReads
 from dfml._partitions import Partitions, in_window
 from dfml._relations import RelationTable
 from dfml.sources._facts import describe_query
@@ -226,7 +227,8 @@ def open_partitions(
             table = table.spilled(where)
     if not isinstance(table, RelationTable):
         packer = _named(table.packer(), named)
-        return Opened(table, Partitions(table.joint), packer)
+        partitions = Partitions(table.joint, BlockReads(packer))
+        return Opened(table, partitions, _PackRows(packer))
     table = table.resolved(where)
     packer = _named(table.packer(), named)
     streamed = StreamedPartitions(where, table, packer, epochs)
@@ -238,7 +240,7 @@ def _named(packer: Packer, named: bool) -> Packer:
 
 
 class _PackRows:
-    """Leaves blocks of the first pass as they are; packs what later ones load."""
+    """Packs what loads as a frame; what was read as a block is left as it is."""
 
     def __init__(self, packer: Packer) -> None:
         self._packer = packer
