@@ -6,6 +6,7 @@ a table knows these two protocols and nothing of files, logs or snapshots.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,8 @@ __all__ = [
 
 #: What to do about a file that belongs to no log.
 CHECK_FILE = "write the file again, or move it out of the source"
+_REPEAT = "call again when nobody writes to the source"
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 #: What Arrow raises for files that are not what they should be.
 BROKEN = (
     pa.ArrowException,
@@ -161,9 +164,14 @@ def unreadable(
     hint: str = CHECK_FILE,
 ) -> SourceError:
     """Make the error for files that cannot be read; to be raised from `err`."""
-    # These say nothing of what is in the file.
-    is_of_file = not isinstance(err, ChangedFileError | MemoryError)
-    kind = BadFileError if is_of_file else SourceError
+    # These say nothing of what is in the file. Files that a log names have to be there.
+    is_free = hint == CHECK_FILE
+    is_changed = isinstance(err, ChangedFileError)
+    kind: type[SourceError] = BadFileError
+    if is_changed or (is_free and isinstance(err, FileNotFoundError)):
+        kind, hint = SourceError, _REPEAT if is_free else hint
+    elif isinstance(err, MemoryError) or getattr(err, "errno", None) in _SHORTAGES:
+        kind, hint = SourceError, "call again with more memory or open files"
     reason = f"{type(err).__name__}: {err}"
     error = kind.expecting(where, "files that can be read", f"{what}: {reason}", hint)
     if isinstance(error, BadFileError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import random
+import subprocess
+import sys
 
 import dask
 import pandas as pd
@@ -162,15 +164,52 @@ def test_the_first_file_is_broken(tmp_path, lake, table, model):
     assert report.rows == 525
 
 
-def test_a_file_that_changes_is_never_skipped(tmp_path, lake, model):
-    def touch(done, total):
-        os.utime(lake / "5.parquet", ns=(1, 1))
+CHANGES = {
+    "touched": lambda path: os.utime(path, ns=(1, 1)),
+    "removed": lambda path: path.unlink(),
+}
 
-    with pytest.raises(SourceError, match="has changed") as caught:
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_file_that_changes_is_never_skipped(tmp_path, lake, model, change):
+    def make_change(done, total):
+        if done == 1:
+            change(lake / "5.parquet")
+
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(SourceError, match="when nobody writes to the source") as caught,
+    ):
         dfml.predict_table(
-            model, lake, tmp_path / "out", on_bad_file="skip", progress=touch
+            model, lake, tmp_path / "out", on_bad_file="skip", progress=make_change
         )
     assert not isinstance(caught.value, BadFileError)
+    assert not (tmp_path / "out").exists()
+
+
+NO_FILES = """
+import resource, sys
+from dfml.exceptions import BadFileError, SourceError
+from dfml.sources._open import open_table
+open_table("t", sys.argv[1])  # all that is loaded on use is loaded now
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    open_table("t", sys.argv[1], skips=True)
+except SourceError as error:
+    print(isinstance(error, BadFileError), error)
+"""
+
+
+def test_no_file_is_broken_because_too_many_are_open(lake):
+    run = subprocess.run(
+        [sys.executable, "-c", NO_FILES, lake / "0.parquet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.stdout.startswith("False t expects files that can be read"), run
+    assert "more memory or open files" in run.stdout
 
 
 def test_values_that_do_not_fit_are_never_skipped(tmp_path, lake, model):
