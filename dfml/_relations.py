@@ -158,7 +158,7 @@ def empty_frame(where: str, relation: Any) -> tuple[dd.DataFrame, tuple[Column, 
         If a column has a type that a frame cannot hold.
     """
     with database_errors(describe_query(relation), where):
-        columns = tuple(check_columns(relation))
+        columns = tuple(check_columns(relation, where))
     schema = pa.schema([(column.name, column.arrow_type) for column in columns])
     empty = rows_to_pandas(schema.empty_table(), special_dtypes(columns, ()))
     with dask_settings({"dataframe.convert-string": False}):

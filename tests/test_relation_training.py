@@ -567,7 +567,10 @@ def test_an_open_result_of_the_user(con):
 
 def test_types_that_do_not_fit(con):
     relation = con.sql("SELECT [a] AS list, late FROM t")
-    with pytest.raises(QueryError, match="list"):
+    with pytest.raises(QueryError, match=r"Incremental\.fit expects .* Got list"):
+        Incremental(sgd()).fit(relation, y="late")
+    relation = con.sql("SELECT a, a, late FROM t")
+    with pytest.raises(QueryError, match=r"Incremental\.fit expects .* Got a, a"):
         Incremental(sgd()).fit(relation, y="late")
 
 

@@ -95,10 +95,12 @@ class Column:
         return getattr(self.arrow_type, "tz", None) is not None
 
 
-def check_columns(relation: duckdb.DuckDBPyRelation) -> list[Column]:
+def check_columns(
+    relation: duckdb.DuckDBPyRelation, where: str = "read_sql"
+) -> list[Column]:
     """Decide what each column becomes, and refuse names and types that do not fit."""
     names, types = relation.columns, relation.types
-    _check_names(names)
+    _check_names(names, where)
     columns = [_column(*pair) for pair in zip(names, types, strict=True)]
     refused = [
         f"{name} ({kind})"
@@ -107,7 +109,7 @@ def check_columns(relation: duckdb.DuckDBPyRelation) -> list[Column]:
     ]
     if refused:
         raise QueryError.expecting(
-            "read_sql",
+            where,
             "columns of numbers, text, times or enums",
             ", ".join(refused),
             "drop these columns in the SQL, or unnest or cast them there",
@@ -115,13 +117,13 @@ def check_columns(relation: duckdb.DuckDBPyRelation) -> list[Column]:
     return [column for column in columns if column is not None]
 
 
-def _check_names(names: list[str]) -> None:
+def _check_names(names: list[str], where: str) -> None:
     """Refuse names that are the same to DuckDB, which ignores their case."""
     counts = Counter(name.casefold() for name in names)
     repeated = [name for name in names if counts[name.casefold()] > 1]
     if repeated:
         raise QueryError.expecting(
-            "read_sql",
+            where,
             "a different name for each column, whatever its case",
             ", ".join(repeated),
             "rename them in the SQL with AS",

@@ -85,7 +85,7 @@ def fetch_rows(where: str, relation: duckdb.DuckDBPyRelation) -> pd.DataFrame:
     """
     source = describe_query(relation)
     with database_errors(source, where):
-        columns = check_columns(relation)
+        columns = check_columns(relation, where)
         with open_stream(relation, columns, source, where) as (schema, batches):
             table = pa.Table.from_batches(batches, schema=schema)
     with_nulls = [n for n in table.column_names if table[n].null_count]

@@ -115,7 +115,7 @@ class QueryResult:
             If DuckDB fails, or a column has a type that a frame cannot hold.
         """
         with database_errors(_SOURCE, where):
-            columns = check_columns(relation)
+            columns = check_columns(relation, where)
             with open_stream(relation, columns, _SOURCE, where) as (stored, batches):
                 spill = write_spill(batches, stored, None)
         types = pa.schema([_given(*each) for each in zip(columns, stored, strict=True)])
