@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from dfml._arrays import label_result
 from dfml._responders import call
-from dfml.exceptions import EstimatorTypeError
+from dfml.exceptions import EstimatorTypeError, InputTypeError
 from dfml.sinks._answers import make_answers
 from dfml.sources._pandas import to_pandas
 from dfml.sql_functions._fields import ARROW_OF, as_owner, field_types
@@ -117,6 +117,8 @@ def make_sql_model(
 
     Raises
     ------
+    InputTypeError
+        If a name is no text, or one that SQL does not take.
     ColumnMismatchError
         If the model was fitted without column names, or on ones SQL cannot tell apart.
     EstimatorTypeError
@@ -131,6 +133,8 @@ def make_sql_model(
             repr(method),
             "call it in Python",
         )
+    _check_name(where, "name", name, name != "")
+    _check_name(where, "prefix", prefix)
     owner = as_owner(where, model)
     fields = field_types(where, owner)
     table = _Fields(where, pa.schema({n: ARROW_OF[t] for n, t in fields.items()}))
@@ -138,6 +142,14 @@ def make_sql_model(
         owner, cast("Any", table), [method], keep=[], name=name, prefix=prefix
     )
     return SqlModel(fields, _for_arrays(answers.responders[0]), answers.schema)
+
+
+def _check_name(where: str, what: str, name: object, fits: bool = True) -> None:
+    is_text = isinstance(name, str) and "\0" not in name
+    if not fits or not (name is None or is_text):
+        raise InputTypeError.expecting(
+            where, f"{what} to be text that SQL takes", repr(name), "pass another one"
+        )
 
 
 def _for_arrays(responder: Responder) -> Responder:

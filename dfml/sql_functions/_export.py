@@ -117,6 +117,7 @@ def export_sql(
         )
     source = _source(table)
     sql_model = make_sql_model("export_sql", model, method, name=name, prefix=prefix)
+    _check_fields(sql_model)
     _check_kept(keep, sql_model)
     with duckdb.connect() as connection:
         types = connection.from_arrow(sql_model.outputs.empty_table()).types
@@ -139,6 +140,18 @@ def _source(table: object) -> str:
         repr(table),
         'pass "customers" or ("lake", "customers")',
     )
+
+
+def _check_fields(model: SqlModel) -> None:
+    """Refuse columns of times, which become numbers inside the model alone."""
+    times = [n for n, kind in model.fields.items() if kind.startswith("TIMESTAMP")]
+    if times:
+        raise EstimatorTypeError.expecting(
+            "export_sql",
+            "a model of numbers and text",
+            f"times in {times}",
+            "use register or predict_sql, or train on numbers, epoch(t) in SQL",
+        )
 
 
 def _check_kept(keep: Sequence[str] | None, model: SqlModel) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from sklearn.utils.validation import check_is_fitted
 
 from dfml._responders import contract_of
 from dfml.estimators import ParallelPostFit
@@ -40,11 +41,15 @@ def as_owner(where: str, model: Any) -> Any:
 
     Raises
     ------
+    NotFittedError
+        If the model is not fitted; a TypeError if it is no estimator at all.
     ColumnMismatchError
         If the model was fitted without column names.
     """
     owner = model if hasattr(model, "_response_estimator") else ParallelPostFit(model)
     contract = contract_of(owner)
+    if contract is None:
+        check_is_fitted(owner._response_estimator)
     if contract is None or not contract.named:
         raise ColumnMismatchError.expecting(
             where,

@@ -133,8 +133,8 @@ class _Plan:
     """
 
     def __init__(self, relation: duckdb.DuckDBPyRelation, model: SqlModel) -> None:
+        found = _check_columns(relation.columns, model)
         types = dict(zip(relation.columns, relation.types, strict=True))
-        found = _check_columns(list(types), model)
         columns = [
             f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}"
             if kind.id in _AS_TEXT

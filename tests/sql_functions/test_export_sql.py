@@ -654,6 +654,8 @@ def test_rows_that_sql_takes_and_the_model_refuses(table, monkeypatch):
         ({"keep": "id"}, InputTypeError, "keep"),
         ({"keep": ["id", "Prediction"]}, ColumnCollisionError, "Prediction"),
         ({"name": "B"}, ColumnCollisionError, "b"),
+        ({"name": ""}, InputTypeError, "name to be text"),
+        ({"prefix": b"p"}, InputTypeError, "prefix to be text"),
         ({"method": "transform"}, EstimatorTypeError, "transform"),
         ({"method": "inverse_transform"}, EstimatorTypeError, "inverse_transform"),
     ],
@@ -663,6 +665,14 @@ def test_wrong_arguments(table, how, error, message):
     model = fitted(table)
     with pytest.raises(error, match=message):
         dfml.export_sql(model, **{"table": "t", **how})
+
+
+def test_times_are_refused(con):
+    rows = con.sql("SELECT DATE '2020-01-01' + i::INT AS day, i FROM range(20) t(i)")
+    model = make_pipeline("passthrough", DecisionTreeRegressor(max_depth=2))
+    model = dfml.IID(model).fit(rows, y="i")
+    with pytest.raises(EstimatorTypeError, match=r"times in \['day'\]"):
+        dfml.export_sql(model, "t")
 
 
 def test_models_without_names_and_odd_classes(table):

@@ -319,6 +319,12 @@ def test_what_cannot_be_answered(con, table, spills):
         dfml.predict_sql(model, con.sql("SELECT a, b FROM t"))
     with pytest.raises(ColumnCollisionError, match="prediction"):
         dfml.predict_sql(model, con.sql("SELECT *, 1 AS Prediction FROM t"))
+    for query in ["SELECT a, b, c, a FROM t", "SELECT a, b, c, 1 AS x, 2 AS x FROM t"]:
+        with pytest.raises(ColumnCollisionError, match=r"\['[ax]'\] twice"):
+            dfml.predict_sql(model, con.sql(query))
+    for wrong in [{"name": ""}, {"name": 3}, {"name": "a\0"}, {"prefix": 3}]:
+        with pytest.raises(InputTypeError, match=f"{next(iter(wrong))} to be text"):
+            dfml.predict_sql(model, con.table("t"), **wrong)
     assert files(spills) == []
     assert con.sql("SELECT 1").fetchall() == [(1,)]
 

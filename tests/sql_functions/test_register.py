@@ -14,6 +14,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     VotingClassifier,
 )
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
@@ -526,6 +527,11 @@ def test_wrong_arguments(con, table):
     two = LogisticRegression().fit(table[FEATURES], labels)
     with pytest.raises(ColumnCollisionError, match="probability_YES"):
         dfml.register(con, "late", two, method="predict_proba")
+    with pytest.raises(NotFittedError, match="LogisticRegression"):
+        dfml.register(con, "late", LogisticRegression())
+    for no_model in [LogisticRegression, len]:
+        with pytest.raises(TypeError, match=r"not an (estimator )?instance"):
+            dfml.register(con, "late", no_model)
     with pytest.raises(InputTypeError, match="relation"):
         dfml.predict_sql(model, table)
     assert dfml.registered(con) == []
