@@ -83,13 +83,28 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
     else:
         found = [p for p in glob.glob(path, recursive=True) if os.path.isfile(p)]
     if not found:
+        got, hint = _what_is_there(os.fspath(source), path)
         raise SourceError.expecting(
             where,
             "a Parquet file, a glob, or a folder with Parquet files, on a file system",
-            repr(os.fspath(source)),
-            f"check the path; files in a folder end in {' or '.join(EXTENSIONS)}",
+            f"{os.fspath(source)!r}{got}",
+            hint,
         )
     return [_describe_file(p) for p in sorted(found)]
+
+
+def _what_is_there(source: str, path: str) -> tuple[str, str]:
+    """Say what a source without files is, and what to do."""
+    if "://" in source:
+        return ", an address", "pass a path, of a copy on a disk if need be"
+    ends = " or ".join(EXTENSIONS)
+    if os.path.isdir(path):
+        others = sorted(os.listdir(path))[:3]
+        got = f", a folder with {others}" if others else ", an empty folder"
+        return got, f"name the files so that they end in {ends}, or pass a glob"
+    if glob.has_magic(path):
+        return ", which no file matches", "end it in names of files, as in /*.parquet"
+    return f": there is no {path!r}", "check the path"
 
 
 def _walk(folder: str) -> Iterator[str]:

@@ -69,8 +69,27 @@ def open_table(where: str, source: Any, *, skips: bool = False) -> SourceTable:
         where,
         "a path, a Delta table, an Iceberg table or a DuckDB relation as source",
         type(source).__name__,
-        "write a frame to Parquet first, or use its own response methods",
+        next(
+            (hint for name, hint in _HINTS.items() if name in _class_names(source)),
+            "write it to Parquet first",
+        ),
     )
+
+
+#: What to pass in place of what is often tried, by the name of a class.
+_HINTS = {
+    "DataFrame": "write a frame to Parquet first, or use its own response methods",
+    "FrameBase": "write a frame to Parquet first, or use its own response methods",
+    "list": "pass a glob, or a relation, duckdb.read_parquet(paths)",
+    "tuple": "pass a glob, or a relation, duckdb.read_parquet(paths)",
+    "DuckDBPyConnection": "pass a relation, con.sql(query)",
+    "Catalog": "pass catalog.load_table(name)",
+    "TableScan": "pass the table, at its current snapshot",
+}
+
+
+def _class_names(source: Any) -> set[str]:
+    return {each.__name__ for each in type(source).__mro__}
 
 
 def open_frame(where: str, path: str) -> dd.DataFrame:

@@ -3,14 +3,16 @@ from __future__ import annotations
 import os
 
 import dask.dataframe as dd
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dfml.exceptions import SourceError
+from dfml.exceptions import InputTypeError, SourceError
 from dfml.sources import _row_groups
 from dfml.sources._arrow_types import merge_types
+from dfml.sources._open import open_table as open_source
 from dfml.sources._parquet import ParquetTable
 
 WIDENED = [
@@ -262,12 +264,41 @@ def test_file_that_changes_after_the_listing_is_refused(tmp_path, change):
         read_all(table)
 
 
-@pytest.mark.parametrize("source", ["nothing", "*.parquet", "s3://bucket/key", ""])
-def test_no_file_is_an_error(tmp_path, source, monkeypatch):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nothing", "there is no '/.*nothing'"),
+        ("*.parquet", "which no file matches"),
+        ("folder", "a folder with .'a.csv', 'empty'"),
+        ("folder/empty", "an empty folder"),
+        ("s3://bucket/key", "an address.*\n.*a copy on a disk"),
+        ("file:///folder", "an address"),
+        ("", "a folder with"),
+    ],
+)
+def test_no_file_is_an_error(tmp_path, source, message, monkeypatch):
+    (tmp_path / "folder" / "empty").mkdir(parents=True)
+    (tmp_path / "folder" / "a.csv").touch()
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(SourceError, match="Parquet file, a glob, or a folder"):
+    with pytest.raises(SourceError, match=f"(?s)a glob, or a folder.*{message}"):
         open_table(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        (["a.parquet", "b.parquet"], "pass a glob"),
+        (duckdb.default_connection(), r"con\.sql\(query\)"),
+        (pd.DataFrame({"a": [1]}), "response methods"),
+        (dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1), "response methods"),
+        (pa.table({"a": [1]}), "write it to Parquet"),
+        (None, "write it to Parquet"),
+    ],
+)
+def test_what_is_no_source(source, hint):
+    with pytest.raises(InputTypeError, match=f"{type(source).__name__}.\n\n.*{hint}"):
+        open_source("t", source)
 
 
 def test_folders_of_different_keys_are_refused(tmp_path):
