@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dask.dataframe.extensions import register_dataframe_accessor
 
-from dfml._partitionwise import PartitionwiseMixin
 from dfml._responses import RESPONSES, Response
-from dfml.estimators import ParallelPostFit
+from dfml.estimators import as_lazy
 from dfml.exceptions import ColumnCollisionError
 
 if TYPE_CHECKING:
@@ -61,11 +60,8 @@ class MLAccessor:
         score : float
             As the estimator's ``score``.
         """
-        return float(_as_lazy(model).score(self._frame, y, sample_weight))
-
-
-def _as_lazy(model: Any) -> Any:
-    return model if isinstance(model, PartitionwiseMixin) else ParallelPostFit(model)
+        lazy = as_lazy("ddf.ml.score", model)
+        return float(lazy.score(self._frame, y, sample_weight))
 
 
 def _append(
@@ -115,6 +111,8 @@ _DOC = """{summary}
 
         Raises
         ------
+        EstimatorTypeError
+            If the model is no estimator.
         ColumnMismatchError
             If the frame lacks columns of ``fit``, or has them with another kind.
         ColumnCollisionError
@@ -131,8 +129,8 @@ def _make_method(response: Response) -> Any:
         prefix: str | None = None,
         meta: Any = None,
     ) -> dd.DataFrame:
-        answer = getattr(_as_lazy(model), response.name)(self._frame, meta=meta)
         where = f"ddf.ml.{response.name}"
+        answer = getattr(as_lazy(where, model), response.name)(self._frame, meta=meta)
         return _append(self._frame, answer, where, name, prefix)
 
     method.__name__ = response.name

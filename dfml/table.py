@@ -12,14 +12,18 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
 from dfml._digest import content_digest
-from dfml._partitionwise import PartitionwiseMixin
 from dfml._report import PredictionReport, snapshot, versions
-from dfml.estimators import ParallelPostFit
-from dfml.exceptions import TargetExistsError
+from dfml.estimators import as_lazy
+from dfml.exceptions import (
+    EstimatorTypeError,
+    TargetExistsError,
+    UnknownOutputError,
+)
 from dfml.sinks._answers import Answers, make_answers
 from dfml.sinks._checks import Check, bind_checks
 from dfml.sinks._parts import Quality, check_rows, run_parts
@@ -189,6 +193,10 @@ def predict_table(
         If the target cannot take the columns, a value or the mode.
     DiskFullError
         If there is no room for the new table; the target is what it was.
+    EstimatorTypeError
+        If the model is no estimator, or lacks a method.
+    UnknownOutputError
+        If the columns of an answer cannot be known before.
     ColumnMismatchError
         If the source lacks columns, or has them with another kind than in ``fit``.
     ColumnCollisionError
@@ -279,11 +287,32 @@ def plan_job(
     job : TableJob
         Ready to run.
     """
+    owner = as_lazy(_WHERE, model)
     check_is_fitted(model)
-    owner = model if isinstance(model, PartitionwiseMixin) else ParallelPostFit(model)
+    _check_takes_tables(owner._response_estimator)
     table = open_table(_WHERE, source, skips=skips)
-    answers = make_answers(owner, table, methods, **columns)
+    try:
+        answers = make_answers(owner, table, methods, **columns)
+    except UnknownOutputError as err:
+        raise UnknownOutputError.expecting(
+            _WHERE,
+            f"to know the columns of {methods} before it reads a row",
+            f"a {type(model).__name__}, which does not say them",
+            "answer a dask DataFrame, as in ddf.ml.transform(model, meta=...)",
+        ) from err
     return TableJob(table, answers, table.parts or [NoRows()])
+
+
+def _check_takes_tables(model: Any) -> None:
+    """Refuse a model of one text, which takes a table for its names of columns."""
+    takes = get_tags(model).input_tags
+    if takes.string and not takes.two_d_array:
+        raise EstimatorTypeError.expecting(
+            _WHERE,
+            "a model that takes a table",
+            f"a {type(model).__name__}, which takes one column of text",
+            'name the column, make_column_transformer((TfidfVectorizer(), "text"))',
+        )
 
 
 def run_job(

@@ -7,7 +7,11 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.preprocessing import StandardScaler
 
 from dfml import Incremental
-from dfml.exceptions import ColumnCollisionError, ColumnMismatchError
+from dfml.exceptions import (
+    ColumnCollisionError,
+    ColumnMismatchError,
+    EstimatorTypeError,
+)
 from tests.conftest import FEATURES
 
 
@@ -73,3 +77,18 @@ def test_taken_names(frame, table, clf):
 def test_missing_columns(frame, clf):
     with pytest.raises(ColumnMismatchError):
         frame[["a", "b"]].ml.predict(clf)
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("late.skops", r"Got 'late.skops'.\n\n.*load_model"),
+        (LogisticRegression, "Got the class LogisticRegression"),
+        (None, "Got None"),
+    ],
+)
+def test_what_is_no_model(frame, model, hint):
+    with pytest.raises(EstimatorTypeError, match=f"ddf.ml.predict expects.*{hint}"):
+        frame.ml.predict(model)
+    with pytest.raises(EstimatorTypeError, match=f"ddf.ml.score expects.*{hint}"):
+        frame.ml.score(model, "late")

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction import FeatureHasher
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -33,6 +35,7 @@ from dfml.exceptions import (
     SourceError,
     TargetError,
     TargetExistsError,
+    UnknownOutputError,
 )
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
@@ -355,6 +358,23 @@ def test_source_that_the_model_does_not_fit(tmp_path, lake, rows, model):
 
     with pytest.raises(ColumnMismatchError, match=r"missing: \['c'\]"):
         predict_table(other, lake, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "match"),
+    [
+        ("model.skops", EstimatorTypeError, "load_model"),
+        (LinearRegression, EstimatorTypeError, "the class LinearRegression"),
+        (None, EstimatorTypeError, "Got None"),
+        (TfidfVectorizer().fit(["a word"]), EstimatorTypeError, "one column of text"),
+        (FeatureHasher(2).fit(None), UnknownOutputError, r"ddf\.ml\.transform"),
+    ],
+)
+def test_what_is_no_model_of_a_table(tmp_path, lake, model, error, match):
+    with pytest.raises(error, match=f"(?s)predict_table expects.*{match}"):
+        predict_table(model, lake, tmp_path / "out", method="transform")
+
+    assert not (tmp_path / "out").exists()
 
 
 def test_broken_file_is_named_and_nothing_is_made(tmp_path, lake, model):

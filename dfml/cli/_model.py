@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import dfml
-from dfml._partitionwise import PartitionwiseMixin
+from dfml.estimators import as_lazy
 from dfml.models import load_model
 
 if TYPE_CHECKING:
@@ -29,7 +28,4 @@ trust_option = click.option(
 
 def read_model(path: Path, trusted: Sequence[str]) -> Any:
     """Load a model; one of scikit-learn is wrapped, so that it takes lazy frames."""
-    model = load_model(path, trusted=trusted)
-    if isinstance(model, PartitionwiseMixin):
-        return model
-    return dfml.ParallelPostFit(model)
+    return as_lazy("load_model", load_model(path, trusted=trusted))

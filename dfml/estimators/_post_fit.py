@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from sklearn.base import clone
@@ -10,9 +11,11 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from dfml import _frames
+from dfml._partitionwise import PartitionwiseMixin
 from dfml.estimators._base import MetaEstimator
+from dfml.exceptions import EstimatorTypeError
 
-__all__ = ["ParallelPostFit"]
+__all__ = ["ParallelPostFit", "as_lazy"]
 
 
 class ParallelPostFit(MetaEstimator):
@@ -99,3 +102,37 @@ class ParallelPostFit(MetaEstimator):
         except NotFittedError:
             return False
         return True
+
+
+def as_lazy(where: str, model: Any) -> Any:
+    """Give a model that answers on lazy tables, itself or wrapped.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    model : estimator
+        Fitted, of dfml or scikit-learn.
+
+    Returns
+    -------
+    model : estimator of dfml
+        With the response methods of the model.
+
+    Raises
+    ------
+    EstimatorTypeError
+        If it is no estimator.
+    """
+    if isinstance(model, PartitionwiseMixin):
+        return model
+    is_class = isinstance(model, type)
+    if is_class or not hasattr(model, "fit"):
+        is_path = isinstance(model, (str, os.PathLike))
+        raise EstimatorTypeError.expecting(
+            where,
+            "a fitted estimator of dfml or scikit-learn",
+            f"the class {model.__name__}" if is_class else f"{model!r:.80}",
+            "load it with dfml.load_model" if is_path else "fit an estimator before",
+        )
+    return ParallelPostFit(model)
