@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -113,6 +114,8 @@ def load_delta(
 
     Raises
     ------
+    InputTypeError
+        If an argument is of another kind.
     SourceError
         If there is no such table or version, or the log asks for a feature of readers
         that dfml does not have.
@@ -131,17 +134,43 @@ def load_delta(
             "pass the folder of the table",
         )
     root = local_root(where, source.table_uri if is_open else os.fspath(source))
+    version = None if version is None else _version(where, version)
+    moment = None if timestamp is None else _moment(where, timestamp)
     try:
-        if not is_open or version is not None or timestamp is not None:
+        if not is_open or version is not None or moment is not None:
             source = deltalake.DeltaTable(root, version=version)
-        if timestamp is not None:
-            _go_back(where, source, root, timestamp)
+        if moment is not None:
+            _go_back(where, source, root, moment)
     except SourceError:
         raise
     except Exception as err:
         raise _unreadable_log(where, root, err) from err
     _check_features(where, source)
     return source
+
+
+def _version(where: str, version: Any) -> int:
+    is_number = isinstance(version, Integral) and not isinstance(version, bool)
+    if not is_number or version < 0:
+        raise InputTypeError.expecting(
+            where, "version= as a number from 0", repr(version), "pass an integer"
+        )
+    return int(version)
+
+
+def _moment(where: str, timestamp: Any) -> datetime:
+    """Read a moment; the time of a date is midnight, and the zone is UTC if none is."""
+    given = timestamp.isoformat() if isinstance(timestamp, date) else timestamp
+    try:
+        moment = datetime.fromisoformat(given)
+    except (TypeError, ValueError) as err:
+        raise InputTypeError.expecting(
+            where,
+            "timestamp= as a datetime, a date or a text in the form of ISO 8601",
+            repr(timestamp),
+            'write it as in "2026-01-31T06:00"',
+        ) from err
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def local_root(where: str, place: str) -> str:
@@ -169,7 +198,7 @@ def _unreadable_log(where: str, root: str, err: BaseException) -> SourceError:
     )
 
 
-def _go_back(where: str, table: Any, root: str, timestamp: str | datetime) -> None:
+def _go_back(where: str, table: Any, root: str, moment: datetime) -> None:
     """Load the last version before a moment."""
     if table.metadata().configuration.get(_OWN_TIMES, "false") == "true":
         # deltalake goes by the times of the files all the same.
@@ -179,11 +208,6 @@ def _go_back(where: str, table: Any, root: str, timestamp: str | datetime) -> No
             f"{root!r}, whose log has times of its own",
             "pass version=",
         )
-    moment = (
-        datetime.fromisoformat(timestamp) if isinstance(timestamp, str) else timestamp
-    )
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
     table.load_as_version(moment)
     # deltalake gives the first version for all moments before it.
     commit = os.path.join(root, "_delta_log", f"{table.version():020}.json")

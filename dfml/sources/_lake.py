@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dfml._dask_settings import dask_settings
-from dfml.exceptions import ColumnMismatchError, SourceError
+from dfml.exceptions import ColumnMismatchError, InputTypeError, SourceError
 from dfml.sources._base import NoRows
 from dfml.sources._delta import DeltaSnapshot
 from dfml.sources._iceberg import IcebergSnapshot
@@ -54,7 +54,8 @@ def read_delta(
     version : int, optional
         The version to read; the newest of a path.
     timestamp : str or datetime, optional
-        The last version before this moment, in UTC if it has no time zone.
+        The last version before this moment, in UTC if it has no time zone; a date is
+        its midnight.
     columns : sequence of str, optional
         The columns to read, in this order; all by default.
 
@@ -66,6 +67,8 @@ def read_delta(
 
     Raises
     ------
+    InputTypeError
+        If an argument is of another kind.
     SourceError
         If there is no such table or version, a file is missing or broken, a column has
         types that do not fit together, or the table has a reader feature that dfml
@@ -138,6 +141,8 @@ def read_iceberg(
 
     Raises
     ------
+    InputTypeError
+        If an argument is of another kind.
     SourceError
         If there is no such snapshot, a file is missing or broken, or rows were deleted
         by value and not by position.
@@ -244,6 +249,13 @@ def _lazy_frame(
     import dask.dataframe as dd
 
     names = table.names if columns is None else list(columns)
+    if isinstance(columns, str) or len(set(names)) < len(names):
+        raise InputTypeError.expecting(
+            table.where,
+            "columns as a list of different names",
+            repr(columns),
+            "write columns=[...]",
+        )
     missing = [name for name in names if name not in table.names]
     if missing:
         raise ColumnMismatchError.expecting(

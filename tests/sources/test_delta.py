@@ -487,6 +487,38 @@ def test_chosen_columns(flights):
         dfml.read_delta(flights, columns=["nope"])
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"columns": "id"}, "Got 'id'"),
+        ({"columns": ["x", "x"]}, "different names"),
+        ({"version": "0"}, "Got '0'"),
+        ({"version": True}, "Got True"),
+        ({"version": -1}, "Got -1"),
+        ({"timestamp": "yesterday"}, "Got 'yesterday'"),
+        ({"timestamp": 5}, "Got 5"),
+        ({"timestamp": pd.NaT}, "Got NaT"),
+    ],
+)
+def test_arguments_that_say_nothing(flights, options, match):
+    with pytest.raises(InputTypeError, match=match):
+        dfml.read_delta(flights, **options)
+
+
+def test_versions_and_moments_of_all_types(flights):
+    newest = deltalake.DeltaTable(flights).version()
+    whole = dfml.read_delta(flights).compute()
+    for options in (
+        {"version": np.int64(newest)},
+        {"timestamp": dt.date(9999, 1, 1)},
+        {"timestamp": pd.Timestamp("2200-01-01 00:00:00.123456789", tz="Asia/Tokyo")},
+    ):
+        found = dfml.read_delta(flights, **options)
+        pd.testing.assert_frame_equal(found.compute(), whole)
+    with pytest.raises(SourceError, match="2000-01-01T00:00:00"):
+        dfml.read_delta(flights, timestamp=dt.date(2000, 1, 1))
+
+
 def test_only_columns_that_are_used_are_read(root):
     """Ruin the pages of one column: it is not looked at unless it is asked for."""
     rows = pa.table({"a": range(1000), "b": range(1000)})
