@@ -7,6 +7,7 @@ labels of all rows, gathered, but never the features.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,12 @@ import dask.dataframe as dd
 import numpy as np
 from sklearn import get_config
 from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import accuracy_score, get_scorer
-from sklearn.utils import get_tags
+from sklearn.utils import assert_all_finite, get_tags
 
 from dfml import _frames
-from dfml._relations import empty_frame, of_relation
+from dfml._relations import empty_frame, level_of_caller, of_relation
 from dfml._responders import call, contract_of, knows_names
 from dfml._streams import open_partitions
 from dfml.exceptions import EmptyTableError, EstimatorTypeError, LabelError
@@ -211,14 +213,23 @@ class _RSquared:
             return None
         y = np.asarray(block.y, dtype="float64").reshape(len(block), -1)
         predicted = np.asarray(at.respond("predict", block), dtype="float64")
+        assert_all_finite(y, input_name="y_true")
+        assert_all_finite(predicted, input_name="y_pred")
         weight = np.ones(len(block)) if (w := block.sample_weight) is None else w
         residual = weight @ (y - predicted.reshape(y.shape)) ** 2
         mean = weight @ y / weight.sum()
-        return weight.sum(), mean, weight @ (y - mean) ** 2, residual
+        return len(block), weight.sum(), mean, weight @ (y - mean) ** 2, residual
 
     def merge(self, states: list[tuple[Any, ...]]) -> float:
-        total, mean, squares, residual = states[0]
-        for n, other_mean, other_squares, other_residual in states[1:]:
+        if sum(rows for rows, *_ in states) < 2:
+            warnings.warn(
+                "R^2 score is not well-defined with less than two samples.",
+                UndefinedMetricWarning,
+                stacklevel=level_of_caller(),
+            )
+            return float("nan")
+        _, total, mean, squares, residual = states[0]
+        for _, n, other_mean, other_squares, other_residual in states[1:]:
             apart = other_mean - mean
             squares = squares + other_squares + apart**2 * (total * n / (total + n))
             mean = mean + apart * (n / (total + n))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from dfml._optional import import_optional
-
-if TYPE_CHECKING:
-    from dfml.estimators import Incremental
+from dfml.estimators import Incremental
+from dfml.exceptions import InputTypeError
 
 __all__ = ["plot_history"]
 
@@ -36,6 +35,8 @@ def plot_history(model: Incremental, *, axes: Any = None) -> Any:
 
     Raises
     ------
+    InputTypeError
+        If the model is no ``Incremental``, or ``axes`` no pair.
     MissingDependencyError
         If matplotlib is not installed.
 
@@ -51,16 +52,34 @@ def plot_history(model: Incremental, *, axes: Any = None) -> Any:
     >>> [ax.get_title() for ax in plot_history(clf)]
     ['Where the time goes', 'Score']
     """
+    _check_trained(model)
     check_is_fitted(model)
     pyplot = import_optional(
         "matplotlib.pyplot", extra="plot", needed_by="plot_history"
     )
     if axes is None:
         _, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    axes = np.asarray(axes)
+    axes = np.ravel(np.asarray(axes))
+    if len(axes) != 2:
+        raise InputTypeError.expecting(
+            "plot_history",
+            "axes=, a pair of matplotlib Axes",
+            f"{len(axes)}",
+            "make two, matplotlib.pyplot.subplots(1, 2)[1]",
+        )
     _draw_seconds(axes[0], model.history_)
     _draw_scores(axes[1], model)
     return axes
+
+
+def _check_trained(model: Any) -> None:
+    if not isinstance(model, Incremental):
+        raise InputTypeError.expecting(
+            "plot_history",
+            "an Incremental, which has a history",
+            f"{type(model).__name__}",
+            "pass the Incremental itself, not the estimator inside",
+        )
 
 
 def _draw_seconds(ax: Any, history: list[dict[str, Any]]) -> None:

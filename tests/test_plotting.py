@@ -4,6 +4,7 @@ import pytest
 from sklearn.linear_model import SGDClassifier
 
 from dfml import Incremental
+from dfml.exceptions import InputTypeError
 from tests.conftest import FEATURES
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -38,3 +39,16 @@ def test_into_given_axes(frame):
     _, axes = matplotlib.pyplot.subplots(1, 2)
     clf = Incremental(SGDClassifier()).fit(frame[[*FEATURES, "late"]], "late")
     assert list(plot_history(clf, axes=axes)) == list(axes)
+
+
+def test_into_one_axes_alone(frame):
+    _, ax = matplotlib.pyplot.subplots()
+    clf = Incremental(SGDClassifier()).fit(frame[[*FEATURES, "late"]], "late")
+    with pytest.raises(InputTypeError, match=r"a pair of matplotlib Axes\. Got 1"):
+        plot_history(clf, axes=ax)
+
+
+def test_of_the_estimator_inside(frame):
+    clf = Incremental(SGDClassifier()).fit(frame[[*FEATURES, "late"]], "late")
+    with pytest.raises(InputTypeError, match="Got SGDClassifier"):
+        plot_history(clf.estimator_)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.multioutput import MultiOutputClassifier
@@ -67,6 +68,24 @@ def test_r2_of_a_constant_target(frame, table):
     frame, table = frame.assign(one=1.0), table.assign(one=1.0)
     model = Ridge().fit(table[FEATURES], table["one"])
     assert ParallelPostFit(model).score(frame, "one") == 1.0
+
+
+def test_r2_of_missing_targets_is_an_error(frame, table):
+    model = Ridge().fit(table[FEATURES], table["amount"])
+    holes = frame.assign(amount=frame["amount"].where(frame["id"] != 1250))
+
+    with pytest.raises(ValueError, match="y_true contains NaN") as caught:
+        ParallelPostFit(model).score(holes, "amount")
+    assert caught.value.__notes__ == ["dfml: in partition 2 of 6."]
+
+
+def test_r2_of_one_row_is_not_defined(frame, table):
+    model = Ridge().fit(table[FEATURES], table["amount"])
+
+    with pytest.warns(UndefinedMetricWarning, match="less than two samples") as caught:
+        score = ParallelPostFit(model).score(frame[frame["id"] == 1250], "amount")
+    assert np.isnan(score)
+    assert caught[0].filename == __file__
 
 
 def test_no_score_where_the_estimator_has_none(frame):
