@@ -149,11 +149,12 @@ def print_report(report: dict[str, Any]) -> None:
 
 def work_in(report: dict[str, Any]) -> dict[str, str | None]:
     """Say what this call has done of a job."""
-    seconds, rate = report["seconds"], report["rows_per_second"]
+    rate = report["rows_per_second"]
     resumed = report["resumed_parts"]
     return {
         "resumed": f"{resumed:,} of {report['parts']:,} parts" if resumed else None,
-        "seconds": f"{seconds:.1f}, {rate:,.0f} rows a second",
+        "seconds": f"{report['seconds']:.1f}"
+        + (f", {rate:,.0f} rows a second" if report["predicted_rows"] else ""),
     }
 
 

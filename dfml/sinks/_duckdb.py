@@ -387,7 +387,15 @@ class DuckDBTarget:
             "append": f"INSERT INTO {table.sql} BY NAME FROM {rows}",
         }[change]
         run = partial(table.connection.execute, statement)
-        ((n_rows,),) = self.files.perform(run).fetchall()
+        try:
+            ((n_rows,),) = self.files.perform(run).fetchall()
+        except self._library.ConstraintException as err:
+            raise TargetError.expecting(
+                self.where,
+                f"rows that keep to the constraints of {self.path!r}",
+                str(err),
+                "change the source or the table, and call again: finished parts are kept",
+            ) from err
         expected = sum(file.n_rows for file in written)
         if n_rows != expected:
             raise TargetError.expecting(

@@ -154,6 +154,7 @@ def test_checks(run, model, lake, target, tmp_path):
     result = run("predict", model, lake, target, *options)
     assert result.exit_code == 0, result.output
     assert "3 of 3 parts" in result.stdout
+    assert "rows a second" not in result.stdout  # nothing was predicted
     share = "prediction: nulls=0, share(yes)=0.1..0.9"
     again = run("predict", model, lake, tmp_path / "b", "--check", share, "--verify")
     assert again.exit_code == 0, again.output
