@@ -394,7 +394,7 @@ class DuckDBTarget:
                 self.where,
                 f"rows that keep to the constraints of {self.path!r}",
                 str(err),
-                "change the source or the table, and call again: finished parts are kept",
+                "change the source, or the table and call again: parts are kept",
             ) from err
         expected = sum(file.n_rows for file in written)
         if n_rows != expected:
