@@ -114,7 +114,7 @@ class CheckFailedError(DfmlError, ValueError):
 
 
 class TargetError(DfmlError, ValueError):
-    """The table to write to cannot take what the job would write, or the mode."""
+    """The place to write to cannot take what would be written, or the mode."""
 
 
 class TargetExistsError(DfmlError, FileExistsError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,12 @@ from dask.tokenize import TokenizationError
 
 from dfml._data_tokens import data_token
 from dfml._digest import content_digest
-from dfml.exceptions import TargetExistsError
+from dfml.exceptions import InputTypeError, TargetExistsError
 from dfml.sources._columns import Column
 from dfml.sources._spill import open_spill
 from dfml.sources._syntax import references
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     import dask.dataframe as dd
@@ -35,6 +35,10 @@ PYTHON_SOURCE = "__duckdb_source_"
 
 def check_target(target: str | os.PathLike[str]) -> Path:
     """Return the path of a directory that is new, empty or a spill that was kept."""
+    if not isinstance(target, str | os.PathLike) or not os.fspath(target):
+        raise InputTypeError.expecting(
+            "read_sql", "spill_to to be a path", repr(target), "name a directory"
+        )
     path = Path(target).absolute()
     if path.exists() and not (path.is_dir() and _may_be_used(path)):
         raise TargetExistsError.expecting(
@@ -132,7 +136,10 @@ def find_kept(
             "read_sql",
             f"spill_to={str(target)!r} to hold the rows of this query, parameters and "
             f"database:\n{source}\n",
-            f"rows of:\n{label.get('query')}",
+            "rows of the same text with others of these, or with another schema, time "
+            "zone or frame"
+            if label.get("query") == source
+            else f"rows of:\n{label.get('query')}",
             "give another directory, or remove this one",
         )
     columns = [

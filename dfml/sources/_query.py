@@ -29,12 +29,16 @@ HINTS = {
     "connection, so that DuckDB can use the disk",
     "ResourceInUseException": "fetch or close the open result of the connection first",
     "ConnectionException": "pass an open connection",
+    "ParserException": "correct the text; a whole table is FROM name, and a file FROM "
+    "'path'",
     "IOException": "check that the file exists and that no other process locks it",
 }
 # Looked for in the text: an error in a stream comes as one of Arrow, and files are
 # refused in several ways.
 HINTS_BY_TEXT = {
     "Out of Memory Error": HINTS["OutOfMemoryException"],
+    "Unable to transform python value": "pass plain values of Python, as value.item() "
+    "of a number of NumPy",
     **dict.fromkeys(
         [
             "Could not set lock on file",
@@ -133,8 +137,10 @@ def check_one_select(query: str, connection: duckdb.DuckDBPyConnection) -> None:
         raise QueryError.expecting(
             "read_sql",
             "exactly one SQL statement",
-            f"{len(statements)} in:\n{query}",
-            "run the others with connection.execute, and read the last one",
+            f"{len(statements)} in:\n{query}" if statements else f"none in {query!r}",
+            "run the others with connection.execute, and read the last one"
+            if statements
+            else "pass the text of one SELECT",
         )
     kind = statements[0].type
     if kind != duckdb.StatementType.SELECT:
@@ -211,10 +217,11 @@ def hint_for(err: Exception) -> str:
 
 def raise_query_error(err: Exception, source: str, where: str = "read_sql") -> NoReturn:
     """Raise QueryError from an error of the database."""
+    text = str(err).partition("\n\nStack Trace:")[0].rstrip(" .")
     error = QueryError.expecting(
         where,
         "a query that DuckDB can run",
-        f"{str(err).rstrip(' .')}\n\nfrom {source}",
+        f"{text}\n\nfrom {source}",
         hint_for(err),
     )
     for note in getattr(err, "__notes__", ()):

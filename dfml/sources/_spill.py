@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import weakref
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import dask
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfml.exceptions import SourceError, TargetExistsError
-from dfml.sources._spill_folder import make_folder
+from dfml.sources._spill_folder import (
+    SET_DIRECTORY,
+    make_folder,
+    place_errors,
+    spill_directory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from dfml.sources._spill_folder import SpillFolder
 
@@ -174,8 +177,10 @@ def write_spill(
 def _new_folder(target: Path | None) -> Iterator[SpillFolder]:
     """Make a folder to write to, and take it back when the body fails."""
     # What is kept gets its name when it is whole: a crash leaves no half of it.
-    parent = _spill_directory() if target is None else target.parent
-    folder = make_folder(parent, mode=0o700 if target is None else 0o777)
+    parent = spill_directory("read_sql") if target is None else target.parent
+    hint = SET_DIRECTORY if target is None else "pass another path as spill_to"
+    with place_errors("read_sql", parent, hint):
+        folder = make_folder(parent, mode=0o700 if target is None else 0o777)
     try:
         yield folder
     except BaseException as err:
@@ -184,11 +189,6 @@ def _new_folder(target: Path | None) -> Iterator[SpillFolder]:
         # Ctrl-C too: half a result must not stay on the disk.
         folder.remove()
         raise
-
-
-def _spill_directory() -> Path:
-    """Return the directory in which the configuration wants spills."""
-    return Path(dask.config.get("dfml.spill-directory", None) or tempfile.gettempdir())
 
 
 def _keep(folder: SpillFolder, target: Path) -> None:

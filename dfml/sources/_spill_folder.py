@@ -7,18 +7,34 @@ next folder beside it can tell which ones nobody will read any more.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import platform
 import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import dask
+
+from dfml.exceptions import InputTypeError, TargetError
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-__all__ = ["SpillFolder", "make_folder"]
+__all__ = [
+    "SET_DIRECTORY",
+    "SpillFolder",
+    "make_folder",
+    "place_errors",
+    "spill_directory",
+]
 
+#: What to do about a directory that does not fit.
+SET_DIRECTORY = 'choose another, dask.config.set({"dfml.spill-directory": "/big/disk"})'
 PREFIX = "dfml-spill-"
 #: A folder has this name until it is locked, so that nobody takes it for a dead one.
 NEW_PREFIX = "dfml-new-"
@@ -64,6 +80,41 @@ class SpillFolder:
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+def spill_directory(where: str) -> Path:
+    """Return the directory in which the configuration wants spills.
+
+    Raises
+    ------
+    InputTypeError
+        If it is set to anything but a path.
+    """
+    place = dask.config.get("dfml.spill-directory", None)
+    if place is not None and not isinstance(place, str | os.PathLike):
+        raise InputTypeError.expecting(
+            where,
+            "dfml.spill-directory to be a path",
+            repr(place),
+            SET_DIRECTORY,
+        )
+    return Path(place or tempfile.gettempdir())
+
+
+@contextmanager
+def place_errors(where: str, parent: Path, hint: str) -> Iterator[None]:
+    """Name the place that rows cannot be written to. A full disk is another matter."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TargetError.expecting(
+            where,
+            "a directory to write rows to",
+            f"{str(parent)!r}: {err.strerror}",
+            hint,
+        ) from err
 
 
 def make_folder(parent: Path, *, mode: int = 0o700) -> SpillFolder:

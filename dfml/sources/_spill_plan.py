@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dfml.exceptions import TargetExistsError
 from dfml.sources._columns import check_columns, rows_to_pandas, special_dtypes
 from dfml.sources._dask_tables import dask_tables
 from dfml.sources._kept import check_target, find_kept, label_of, query_digest
@@ -19,6 +20,7 @@ from dfml.sources._stream import open_stream
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import dask.dataframe as dd
     import duckdb
@@ -88,15 +90,13 @@ def read_spilled(
         if target is not None:
             digest = query_digest(query, connection, params, frames)
             kept = find_kept(target, digest, source)
-        if kept is None:
+        if kept is not None:
+            spill, columns = kept
+        else:
             with dask_tables(connection, frames):
                 relation = bind_query(query, connection, params)
                 columns = check_columns(relation)
-                label = label_of(digest, source, columns)
-                with open_stream(relation, columns, source) as (schema, batches):
-                    spill = write_spill(batches, schema, target, label)
-        else:
-            spill, columns = kept
+                spill, columns = _run(relation, columns, source, target, digest)
     frame = frame_of(spill, columns, sizes)
     logger.info(
         "read_sql: plan=spill rows=%d partitions=%d directory=%s%s",
@@ -106,6 +106,28 @@ def read_spilled(
         "" if kept is None else " kept by an earlier run, nothing ran now",
     )
     return frame
+
+
+def _run(
+    relation: duckdb.DuckDBPyRelation,
+    columns: list[Column],
+    source: str,
+    target: Path | None,
+    digest: str | None,
+) -> tuple[Spill, list[Column]]:
+    """Run a relation and write its rows down."""
+    label = label_of(digest, source, columns)
+    with open_stream(relation, columns, source) as (schema, batches):
+        try:
+            return write_spill(batches, schema, target, label), columns
+        except TargetExistsError:
+            # Somebody else has filled the directory meanwhile: with the same rows?
+            if target is None or digest is None:
+                raise
+            kept = find_kept(target, digest, source)
+            if kept is None:
+                raise
+            return kept
 
 
 def frame_of(spill: Spill, columns: Sequence[Column], sizes: Sizes) -> dd.DataFrame:

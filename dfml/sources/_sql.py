@@ -116,6 +116,8 @@ def read_sql(
         lazy plan is computed, its rows are not what they were.
     TargetExistsError
         If `spill_to` is a file, or holds anything but the rows of this query.
+    TargetError
+        If the rows cannot be written to their directory.
 
     Notes
     -----

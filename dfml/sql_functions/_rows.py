@@ -15,13 +15,13 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-import dask
 import pyarrow as pa
 import pyarrow.dataset
 
 from dfml.exceptions import QueryError
 from dfml.sources._columns import quoted
 from dfml.sources._reopenable import is_in_transaction
+from dfml.sources._spill_folder import SET_DIRECTORY, place_errors, spill_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -190,10 +190,10 @@ def _second(
 
 
 def _make_directory() -> str:
-    parent = dask.config.get("dfml.spill-directory", None)
-    if parent is not None:
-        os.makedirs(parent, exist_ok=True)
-    return tempfile.mkdtemp(prefix="dfml-predict-", dir=parent)
+    parent = spill_directory("predict_sql")
+    with place_errors("predict_sql", parent, SET_DIRECTORY):
+        parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.mkdtemp(prefix="dfml-predict-", dir=parent)
 
 
 def _write(path: str, reader: Any) -> None:

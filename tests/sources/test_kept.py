@@ -20,7 +20,13 @@ import pytest
 
 from dfml import read_sql
 from dfml._data_tokens import data_token
-from dfml.exceptions import QueryError, SourceError, TargetExistsError
+from dfml.exceptions import (
+    InputTypeError,
+    QueryError,
+    SourceError,
+    TargetError,
+    TargetExistsError,
+)
 from dfml.sources import _spill, _spill_folder
 
 QUERY = "SELECT i, i % 3 AS k, 's' || i AS s FROM range(100) t(i) ORDER BY hash(i)"
@@ -49,6 +55,30 @@ def run(program, *arguments, **options):
     return subprocess.run(
         command, check=True, capture_output=True, text=True, **options
     ).stdout
+
+
+# Places
+
+
+@pytest.mark.parametrize("wrong", ["", 5, b""])
+def test_what_is_no_path(con, wrong):
+    with pytest.raises(InputTypeError, match="spill_to to be a path"):
+        read_sql(QUERY, con, spill_to=wrong)
+
+
+def test_places_that_cannot_be_written_to(con, tmp_path):
+    (tmp_path / "file").touch()
+    below = str(tmp_path / "file" / "new")
+    with pytest.raises(TargetError, match=r"Got '.*file': (?s:.*)pass another path"):
+        read_sql(QUERY, con, spill_to=below)
+    for place, error, message in [
+        (below, TargetError, r"file(?s:.*)dfml.spill-directory"),
+        (tmp_path / "file", TargetError, r"file(?s:.*)dfml.spill-directory"),
+        (5, InputTypeError, "dfml.spill-directory to be a path. Got 5"),
+    ]:
+        setting = dask.config.set({"dfml.spill-directory": place})
+        with setting, pytest.raises(error, match=message):
+            read_sql(QUERY, con)
 
 
 # Kept
@@ -104,13 +134,13 @@ def test_another_query_is_an_error(con, target, tmp_path):
     read_sql("FROM t WHERE i > ?", con, params=[1], spill_to=target)
     with duckdb.connect(tmp_path / "base.duckdb") as other:
         other.execute("CREATE TABLE t AS FROM range(5) r(i)")
-        for connection, query, params in [
-            (con, "FROM t WHERE i > ?", [2]),
-            (con, "FROM t WHERE i > ?", [1.0]),
-            (con, "FROM t WHERE i >  ?", [1]),
-            (other, "FROM t WHERE i > ?", [1]),
+        for connection, query, params, message in [
+            (con, "FROM t WHERE i > ?", [2], "rows of the same text"),
+            (con, "FROM t WHERE i > ?", [1.0], "rows of the same text"),
+            (con, "FROM t WHERE i >  ?", [1], r"rows of:\nFROM t"),
+            (other, "FROM t WHERE i > ?", [1], "rows of the same text"),
         ]:
-            with pytest.raises(TargetExistsError, match=r"Got rows of:\nFROM t"):
+            with pytest.raises(TargetExistsError, match=f"Got {message}"):
                 read_sql(query, connection, params=params, spill_to=target)
     con.execute("SET TimeZone = 'Asia/Tokyo'")
     with pytest.raises(TargetExistsError):
@@ -225,6 +255,22 @@ def test_two_at_once(con, target, monkeypatch):
         read_sql(QUERY, con, spill_to=target)
     assert [path.name for path in target.parent.iterdir()] == ["kept"]
     assert [path.name for path in target.iterdir()] == ["theirs"]
+
+
+def test_two_runs_of_a_query_at_once_share_the_rows(con, target, monkeypatch):
+    """The second to end reads what the first has kept, and leaves nothing behind."""
+    write, others = _spill._write_manifest, []
+
+    def late(*arguments):
+        write(*arguments)
+        monkeypatch.setattr(_spill, "_write_manifest", write)
+        others.append(read_sql(QUERY, con.cursor(), spill_to=target))
+
+    monkeypatch.setattr(_spill, "_write_manifest", late)
+    frame = read_sql(QUERY, con, spill_to=target)
+    assert frame._name == others[0]._name
+    assert len(frame) == 100
+    assert [path.name for path in target.parent.iterdir()] == ["kept"]
 
 
 WRITER = """

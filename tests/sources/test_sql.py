@@ -610,8 +610,8 @@ def test_duplicate_names(con, query):
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("", "exactly one.*Got 0"),
-        ("  -- nothing", "exactly one.*Got 0"),
+        ("", "exactly one.*Got none"),
+        ("  -- nothing", "exactly one.*Got none"),
         ("SELECT 1; SELECT 2", "exactly one.*Got 2"),
         ("INSERT INTO t VALUES (2)", "SELECT.*Got INSERT"),
         ("DELETE FROM t RETURNING *", "SELECT.*Got DELETE"),
@@ -624,6 +624,8 @@ def test_duplicate_names(con, query):
         ("SET threads = 1", "SELECT.*Got SET"),
         ("PIVOT t ON a USING count(*)", r"(?s)Got MULTI.*IN \("),
         ("SELEC 1", "syntax error"),
+        ("t", "a whole table is FROM name"),
+        ("/lake/t.parquet", "a file FROM 'path'"),
         ("SELECT b FROM t", '"b" not found'),
         ("SELECT nofunction(1)", "nofunction does not exist"),
         ("SELECT ?", "parameters: 1"),
@@ -652,6 +654,15 @@ def test_wrong_parameters(con):
     for params in ([1, 2], {"a": 1, "b": 2}):
         with pytest.raises(QueryError, match=r"[Pp]arameter"):
             read_sql("SELECT $a AS a", con, params=params)
+    with pytest.raises(QueryError, match=r"value\.item\(\)"):
+        read_sql("SELECT $a AS a", con, params={"a": np.int64(1)})
+
+
+def test_the_stack_of_duckdb_is_left_out():
+    error = duckdb.InternalException("fail\n\nStack Trace:\n\n/lib/duckdb.so")
+    with pytest.raises(QueryError) as caught, _query.database_errors("SELECT 1"):
+        raise error
+    assert "Got fail\n\nfrom SELECT 1.\n\nHint" in str(caught.value)
 
 
 def test_arguments_of_wrong_kind(con):
