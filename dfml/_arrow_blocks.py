@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dfml._arrays import Block, pack_weights
+from dfml._arrow_arrays import fill_rows
 from dfml.sources._columns import rows_to_pandas
 
 if TYPE_CHECKING:
+    from dfml._arrays import Block
     from dfml._packer import Packer
+    from dfml._reused_arrays import ReusedArrays
 
 __all__ = ["BlockMaker", "make_block_maker"]
 
@@ -36,7 +37,11 @@ class BlockMaker(Protocol):
 
 
 def make_block_maker(
-    packer: Packer, schema: pa.Schema, dtypes: dict[str, Any], n_rows: int
+    packer: Packer,
+    schema: pa.Schema,
+    dtypes: dict[str, Any],
+    n_rows: int,
+    arrays: ReusedArrays,
 ) -> BlockMaker:
     """Begin a block.
 
@@ -50,6 +55,8 @@ def make_block_maker(
         The dtypes in pandas of nullable and categorical columns.
     n_rows : int
         The most rows that the block will have.
+    arrays : ReusedArrays
+        Where its array comes from.
 
     Returns
     -------
@@ -58,7 +65,7 @@ def make_block_maker(
     """
     if packer.dtype is None:
         return _FrameMaker(packer, schema, dtypes)
-    return _ArrayMaker(packer, schema, dtypes, n_rows)
+    return _ArrayMaker(packer, schema, dtypes, n_rows, arrays)
 
 
 class _FrameMaker:
@@ -96,9 +103,10 @@ class _ArrayMaker:
         schema: pa.Schema,
         dtypes: dict[str, Any],
         n_rows: int,
+        arrays: ReusedArrays,
     ) -> None:
         self._packer = packer
-        self._array = np.empty((n_rows, len(packer.features)), dtype=packer.dtype)
+        self._array = arrays.empty((n_rows, len(packer.features)), packer.dtype)
         self._n_rows = 0
         others = [name for name in schema.names if name not in packer.features]
         self._others = others
@@ -115,30 +123,11 @@ class _ArrayMaker:
             # As in partitions: only where there is a null the wider type is needed.
             self._array = self._array.astype("float64")
         stop = self._n_rows + batch.num_rows
-        for position, column in enumerate(columns):
-            self._array[self._n_rows : stop, position] = _values(column)
+        fill_rows(self._array[self._n_rows : stop], columns)
         self._n_rows = stop
         if self._others:
             self._rest.add(batch.select(self._others))
 
     def finish(self) -> Block:
-        X: Any = self._array[: self._n_rows]
-        if self._packer.named:
-            X = pd.DataFrame(X, columns=self._packer.features, copy=False)
-        if not self._others:
-            return Block(X)
-        rest = self._rest.frame()
-        target, weight = self._packer.target_columns, self._packer.weight
-        return Block(
-            X,
-            None if target is None else self._packer.labels(rest[target]),
-            None if weight is None else pack_weights(rest[weight]),
-        )
-
-
-def _values(column: pa.Array) -> np.ndarray:
-    """Give the values of a column of numbers; a null is NaN."""
-    if column.null_count and pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())  # NumPy has no flag for "neither"
-    values: np.ndarray = column.to_numpy(zero_copy_only=False)
-    return values
+        rest = self._rest.frame() if self._others else pd.DataFrame()
+        return self._packer.block(self._array[: self._n_rows], rest)

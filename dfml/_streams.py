@@ -27,6 +27,7 @@ from dfml._loaders import Loaded, Task, Turn, count_workers, is_cluster
 from dfml._parquet_blocks import BlockReads
 from dfml._partitions import Partitions, in_window
 from dfml._relations import RelationTable
+from dfml._reused_arrays import ReusedArrays
 from dfml.sources._facts import describe_query
 from dfml.sources._lazy_frame import Sizes, default_rows
 from dfml.sources._query import connection_of, database_errors
@@ -328,6 +329,7 @@ class _Reader:
         self._thread = threading.Thread(target=self._run, name="dfml-read")
         self._filler = ThreadPoolExecutor(1, "dfml-fill")
         self._filling: deque[Future[None]] = deque()
+        self._arrays = ReusedArrays()
         self._n_taken = 0
         # Guards what follows, which other threads look at.
         self._lock = threading.Lock()
@@ -390,7 +392,7 @@ class _Reader:
         error: BaseException | None = None
         try:
             # Closed by this thread too: nobody may close what somebody reads.
-            with self._stream, self._filler:
+            with self._stream, self._filler, closing(self._arrays):
                 rows = self._passed_on(self._batches)
                 if self._keeps_rows:
                     self.spill = write_spill(rows, self._schema)
@@ -466,7 +468,9 @@ class _Reader:
         if self._is_stopped:
             raise _Stopped
         self._began, self._n_taken = time.perf_counter(), 0
-        return make_block_maker(self._packer, self._schema, self._dtypes, n_rows)
+        return make_block_maker(
+            self._packer, self._schema, self._dtypes, n_rows, self._arrays
+        )
 
     def _hand_over(self, maker: BlockMaker) -> None:
         """Give a block to the one who has asked first."""

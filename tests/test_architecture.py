@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_threads",),
     ("_digest",),
     ("_cores",),
+    ("_waiting",),
     ("_schema", "_arrays"),
     ("_arrow_arrays",),
     ("_loaders",),

@@ -1,0 +1,74 @@
+"""Arrays whose memory is used again, once nobody has them any more.
+
+Blocks of a stream are as large as what the system hands out page by page and takes back
+at once: clearing new pages took longer than copying rows into them.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["ReusedArrays"]
+
+
+class ReusedArrays:
+    """Hands out arrays, and takes back the memory of those that are gone.
+
+    Memory is used again when the last view of an array is gone, and not before: who
+    keeps an array, or rows of it, has it for good. One thread asks for arrays; they may
+    be let go of anywhere.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[np.ndarray] = []
+        self._is_closed = False
+
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
+        """Give an array of any content.
+
+        Parameters
+        ----------
+        shape, dtype
+            As in ``numpy.empty``.
+
+        Returns
+        -------
+        array : ndarray
+            C-ordered.
+        """
+        memory = self._free.pop() if self._free else np.empty(shape, dtype)
+        if memory.shape != shape or memory.dtype != dtype:
+            memory = np.empty(shape, dtype)
+        return np.asarray(_Lent(memory, self))
+
+    def close(self) -> None:
+        """Let go of all memory that nobody has, now and later."""
+        self._is_closed = True
+        self._free.clear()
+
+    def take_back(self, memory: np.ndarray) -> None:
+        """Keep memory for the next array."""
+        self._free.append(memory)
+        if self._is_closed:
+            self._free.clear()
+
+
+class _Lent:
+    """What all views of an array refer to in the end; it goes with the last of them."""
+
+    def __init__(self, memory: np.ndarray, arrays: ReusedArrays) -> None:
+        self.__array_interface__: Any = memory.__array_interface__
+        self._memory = memory
+        # Weak, or an array that is kept would keep all memory that is free.
+        self._arrays = weakref.ref(arrays)
+
+    def __del__(self) -> None:
+        arrays = self._arrays()
+        if arrays is not None:
+            arrays.take_back(self._memory)
