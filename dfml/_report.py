@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -126,4 +127,9 @@ def snapshot(name: str, version: dict[str, Any]) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """List Python and the packages whose versions can change a result."""
     names = ("dfml", "scikit-learn", "dask", "pyarrow", "pandas", "numpy")
-    return {"python": platform.python_version()} | {n: version(n) for n in names}
+    return {"python": platform.python_version()} | {n: _version(n) for n in names}
+
+
+@cache
+def _version(package: str) -> str:
+    return version(package)  # which reads files

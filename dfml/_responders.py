@@ -88,9 +88,12 @@ class Responder:
         if len(partition) == 0:
             return self.schema.meta(partition.index)
         X = pack_features(partition, self.dtype, named=self.named)
+        return self.answer(X, partition.index)
+
+    def answer(self, X: Any, index: Any) -> Any:
+        """Answer for packed rows, at least one, with exactly the schema announced."""
         result = call(self.estimator, self.name, X, self.config, self.params)
-        labelled = label_result(result, partition.index, self.schema.names)
-        return conform(labelled, self.schema)
+        return conform(label_result(result, index, self.schema.names), self.schema)
 
 
 def make_responder(

@@ -1,7 +1,7 @@
 """Responses of a model as Arrow columns beside columns of the source.
 
 What a sink writes is fixed here before any part is read: the columns, their names
-and their Arrow types. Columns of the source never pass through pandas.
+and their Arrow types. Columns that are carried through never pass through pandas.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dfml._arrow_arrays import has_plain_numbers, to_array
 from dfml._responders import make_responder
 from dfml._responses import RESPONSES
 from dfml.exceptions import (
@@ -25,7 +26,7 @@ from dfml.exceptions import (
 from dfml.sources._pandas import to_pandas
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from dfml._responders import Responder
     from dfml.sources._base import SourceTable
@@ -67,16 +68,31 @@ class Answers:
 
     def __call__(self, table: Any) -> Any:
         """Answer for one table of the schema ``needed``, row by row."""
-        frame = to_pandas(table.select(self.features), self.categories)
         columns = [table.column(name) for name in self.kept]
-        for responder in self.responders:
-            answer = responder(frame)
+        for answer in self._respond(table.select(self.features)):
             each = answer.to_frame() if isinstance(answer, pd.Series) else answer
             columns += [
                 _to_arrow(each.iloc[:, i], self.schema.field(len(columns) + i).type)
                 for i in range(each.shape[1])
             ]
         return pa.Table.from_arrays(columns, schema=self.schema)
+
+    def _respond(self, features: Any) -> Iterator[Any]:
+        if not (features.num_rows and self._has_arrays(features.schema)):
+            frame = to_pandas(features, self.categories)
+            for responder in self.responders:
+                yield responder(frame)
+            return
+        # Numbers go to their array at once: by way of a frame they are copied twice.
+        for responder in self.responders:
+            X: Any = to_array(features.columns, responder.dtype)
+            if responder.named:
+                X = pd.DataFrame(X, columns=list(self.features), copy=False)
+            yield responder.answer(X, pd.RangeIndex(len(X)))
+
+    def _has_arrays(self, schema: Any) -> bool:
+        is_array = all(responder.dtype is not None for responder in self.responders)
+        return is_array and has_plain_numbers(schema)
 
 
 def make_answers(

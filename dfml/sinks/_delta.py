@@ -11,13 +11,14 @@ import math
 import os
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlparse
 
 import pyarrow as pa
 
 from dfml._optional import import_optional
+from dfml._waiting import map_waiting
 from dfml.exceptions import TargetError, TargetExistsError
 from dfml.sinks._column_types import delta_type, retype
 from dfml.sinks._writing import checked_footer
@@ -176,8 +177,7 @@ class DeltaLog:
         noted: dict[str, Any],
     ) -> bool:
         """Commit on top of what was read; False if somebody else was faster."""
-        with ThreadPoolExecutor(8, "dfml-footer") as pool:
-            added = list(pool.map(lambda file: self._action(layout, file), written))
+        added = list(map_waiting(partial(self._action, layout), written))
         assert table is None or isinstance(table, DeltaVersion)
         errors = self._library.exceptions
         try:

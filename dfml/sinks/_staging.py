@@ -12,12 +12,12 @@ import logging
 import os
 import shutil
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from dfml._waiting import map_waiting
 from dfml.exceptions import DiskFullError, SourceError, TargetError
 from dfml.sinks._verifying import verify_file
 from dfml.sinks._writing import Layout, PartWriter, WrittenFile
@@ -171,8 +171,7 @@ class StagedJob:
             PartWriter(self.layout, number, self.job, folder, self.files) as writer,
         ):
             with computing or contextlib.nullcontext():
-                for table in tables:
-                    writer.write(table)
+                writer.write_all(tables)
             written = writer.finish(self.data)
             n_rows = sum(file.n_rows for file in written)
             record = PartRecord(number, n_rows, tuple(written), figures or {})
@@ -318,8 +317,8 @@ class StagedJob:
                 f"others or none for {sorted({name for name, _ in wrong})[:5]}",
                 "use a target on a disk that every worker shares",
             )
-        with ThreadPoolExecutor(8, "dfml-footer") as pool:
-            list(pool.map(lambda f: self._check_footer(f, found[f.path][0]), written))
+        paths = [found[file.path][0] for file in written]
+        list(map_waiting(self._check_footer, zip(written, paths, strict=True)))
         if not written:
             written = [self._write_empty()]
         for folder in {os.path.dirname(file.path) for file in written} | {""}:
@@ -327,7 +326,8 @@ class StagedJob:
                 self.files.sync_folder(self.path("data", folder))
         return sorted(written, key=lambda file: file.path)
 
-    def _check_footer(self, file: WrittenFile, path: str) -> None:
+    def _check_footer(self, found: tuple[WrittenFile, str]) -> None:
+        file, path = found
         footer = pq.read_metadata(path)
         marks = footer.metadata or {}
         names = footer.schema.to_arrow_schema().names

@@ -21,6 +21,8 @@ from dfml.sinks._partition_values import MAX_PARTITIONS, folder_of, split_rows
 from dfml.sources._seals import SEAL, seal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dfml.sinks._files import FileSystem
 
 __all__ = ["Layout", "PartWriter", "WrittenFile", "checked_footer"]
@@ -268,6 +270,11 @@ class PartWriter:
         for name in [*temporary, *(name for name, _ in self._complete)]:
             with contextlib.suppress(OSError):
                 self._files.remove(name)
+
+    def write_all(self, tables: Iterable[Any]) -> None:
+        """Write all rows; those of the last table are not kept while files close."""
+        for table in tables:
+            self.write(table)
 
     def write(self, table: Any) -> None:
         """Write some rows."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dfml._threads import threads_per_task
+from dfml._waiting import map_waiting
 from dfml.exceptions import BadFileError, SourceError
 from dfml.sources._base import BROKEN, CHECK_FILE, ChangedFileError, unreadable
 from dfml.sources._seals import check_seal
@@ -103,6 +104,8 @@ class RowGroups:
                 batch_size=max(1, -(-self.n_rows // n_slices)),
                 row_groups=list(range(self.first, self.stop)),
                 columns=[name for name in names if name in stored],
+                # Where tasks run side by side, their columns need not do so too.
+                use_threads=threads_per_task() != 1,
             ):
                 n_rows += batch.num_rows
                 yield batch
@@ -117,7 +120,7 @@ def read_footers(
     *,
     skipped: dict[str, str] | None = None,
 ) -> Iterator[tuple[SourceFile, Any, Any]]:
-    """Read the Arrow schema and the metadata of each file, several at a time.
+    """Read the Arrow schema and the metadata of each file.
 
     Parameters
     ----------
@@ -154,8 +157,7 @@ def read_footers(
             skipped[file.path] = error.reason
             return None
 
-    with ThreadPoolExecutor(8, "dfml-footer") as pool:
-        yield from filter(None, pool.map(read, files))
+    yield from filter(None, map_waiting(read, files))
 
 
 def cut_row_groups(file: SourceFile, schema: Any, metadata: Any) -> Iterator[RowGroups]:
