@@ -47,6 +47,8 @@ PARTS, ROWS = 8, 500
 #: How long a driver may live that is to be killed, and how many of them are.
 LIFE = (0.02, 1.5)
 KILLS = 4
+#: Seconds that drivers who are left alone may take together; then they hang.
+PATIENCE = 300.0
 TABLE = "ns.scored"
 
 
@@ -276,8 +278,12 @@ class Runner:
                     self.n_kills += 1
                 driver.join()
         drivers = self.drivers_of(job)
+        until = time.monotonic() + PATIENCE
         for driver in drivers:
-            driver.join()
+            driver.join(max(0.0, until - time.monotonic()))
+            if driver.is_alive():
+                driver.kill()
+                driver.join()
         return all(driver.exitcode == 0 for driver in drivers)
 
     def drivers_of(self, job):
@@ -293,12 +299,58 @@ class Runner:
         new = expected(1.0) + (old if job.mode == "append" else Counter())
         stop, told = self.context.Event(), self.context.SimpleQueue()
         reader = self.start(watch, job, [old, new], stop, told)
-        ended = self.drive(job)
-        stop.set()
-        reads, torn, late = told.get()
-        reader.join()
+        try:
+            ended = self.drive(job)
+        finally:
+            stop.set()
+            reads, torn, late = told.get()
+            reader.join()
         is_exact, left = self.asked(check, job, new)
         return reads, torn, late, is_exact and ended, left
+
+
+class Seen:
+    """What was seen of all jobs."""
+
+    def __init__(self):
+        self.n_jobs = 0
+        self.totals = np.zeros(3, dtype=int)
+        self.inexact, self.littered, self.broken = [], [], []
+
+    def note(self, job, runner):
+        """Do one job and print its line; one that breaks ends no other."""
+        rivals = "alone" if job.rivals == 1 else "apart" if job.apart else "rivals"
+        name = f"job {job.number}: {job.kind}, {job.mode}, {rivals}"
+        self.n_jobs += 1
+        try:
+            *counts, is_exact, left = runner.run(job)
+        except Exception as err:  # noqa: BLE001 - it is told, and fails the soak
+            self.broken.append(job.number)
+            print(f"{name}: BROKE {err!r}", flush=True)
+            return
+        self.totals += counts
+        if not is_exact:
+            self.inexact.append(job.number)
+        if left:
+            self.littered.append(job.number)
+        print(
+            f"{name}: {counts[0]} reads, {counts[1]} torn, "
+            f"{'exact' if is_exact else 'NOT EXACT'}, left {left}",
+            flush=True,
+        )
+
+    def tell(self):
+        """Print the figures; give whether all are met."""
+        reads, torn, late = self.totals
+        lines = [
+            ("torn reads", torn == 0, f"{torn} in {reads} reads, {late} came late"),
+            ("exact tables", not self.inexact, f"all but {self.inexact}"),
+            ("nothing left", not self.littered, f"all but {self.littered}"),
+            ("to the end", not self.broken, f"all but {self.broken}"),
+        ]
+        for what, met, figure in lines:
+            print(f"{'yes' if met else 'NO ':4}{what}: {figure} of {self.n_jobs}")
+        return all(met for _, met, _ in lines)
 
 
 def plan(folder, n_jobs):
@@ -319,35 +371,17 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     runner = Runner(options.seed)
-    totals = np.zeros(3, dtype=int)
-    inexact, littered = [], []
+    seen = Seen()
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        for job in plan(os.path.realpath(folder), options.jobs):
-            *counts, is_exact, left = runner.run(job)
-            totals += counts
-            if not is_exact:
-                inexact.append(job.number)
-            if left:
-                littered.append(job.number)
-            rivals = "alone" if job.rivals == 1 else "apart" if job.apart else "rivals"
-            print(
-                f"job {job.number}: {job.kind}, {job.mode}, {rivals}: "
-                f"{counts[0]} reads, {counts[1]} torn, "
-                f"{'exact' if is_exact else 'NOT EXACT'}, left {left}",
-                flush=True,
-            )
-    reads, torn, late = totals
-    seconds = time.monotonic() - begun
-    print(f"{options.jobs} jobs, {runner.n_kills} kills, {seconds:.0f} s")
-    lines = [
-        ("torn reads", torn == 0, f"{torn} of {reads}, {late} came late"),
-        ("exact tables", not inexact, f"all but {inexact} of {options.jobs}"),
-        ("nothing left", not littered, f"all but {littered} of {options.jobs}"),
-    ]
-    for what, met, figure in lines:
-        print(f"{'yes' if met else 'NO ':4}{what}: {figure}")
-    sys.exit(not all(met for _, met, _ in lines))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for job in plan(os.path.realpath(folder), options.jobs):
+                seen.note(job, runner)
+    finally:  # whatever stops it, what was seen is told
+        seconds = time.monotonic() - begun
+        print(f"{seen.n_jobs} jobs, {runner.n_kills} kills, {seconds:.0f} s")
+        all_met = seen.tell()
+    sys.exit(not all_met or seen.n_jobs < options.jobs)
 
 
 if __name__ == "__main__":
