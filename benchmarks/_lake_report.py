@@ -101,8 +101,8 @@ written with zstd to a disk. Only the work is timed, after a warm-up, with the m
 memory; PySpark (`local[{CORES}]`) runs in its own environment on the same files.
 
 - The *pool by hand* is a thread for each core, pyarrow for reading and writing, one
-  array a file; it brings nothing to the disk, checks nothing and leaves half a table
-  when it fails.
+  array a file. Columns and compression are the same, but it waits for no disk, writes
+  no checksums of pages, checks nothing and leaves half a table when it fails.
 - *to_parquet* is `ddf.ml.predict(model).to_parquet(...)`: the same predictions without
   the commit.
 
