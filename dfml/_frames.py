@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from dask.dataframe.dask_expr._collection import new_collection
 from dask.dataframe.dask_expr._expr import Drop, Projection
+from dask.dataframe.utils import has_known_categories
 from dask.delayed import Delayed
 
 from dfml._packer import Packer, columns_of
@@ -28,7 +29,7 @@ from dfml.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable
 
 __all__ = [
     "Table",
@@ -130,6 +131,7 @@ def split_columns(where: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, 
     """
     columns = X.column_names if _is_arrow(X) else getattr(X, "columns", None)
     if columns is None:
+        _check_has_columns(where, X, y, sample_weight)
         return X, y, sample_weight
     taken: list[Hashable] = []
     values = []
@@ -141,6 +143,22 @@ def split_columns(where: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, 
         return X, *values
     features = [name for name in columns if name not in taken]
     return _chosen(X, features), *values
+
+
+def _check_has_columns(where: str, X: Any, *labels: Any) -> None:
+    """Refuse the name of a column where X is nothing that has columns."""
+    name = next((label for label in labels if isinstance(label, str)), None)
+    if name is None:
+        return
+    query = isinstance(X, str) or type(X).__name__ == "DuckDBPyConnection"
+    raise InputTypeError.expecting(
+        where,
+        f"a table, of which {name!r} is a column",
+        repr(X) if isinstance(X, str) else describe(X),
+        "read it, dfml.read_sql(query, connection) or dask.dataframe.read_parquet(path)"
+        if query
+        else "pass a dask or pandas DataFrame or a DuckDB relation",
+    )
 
 
 def _is_arrow(X: Any) -> bool:
@@ -282,8 +300,7 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
     check_same_kind(where, X, y, sample_weight)
     named = not is_array(X)
     X, y, sample_weight = _same_chunks(X, y, sample_weight)
-    if isinstance(y, dd.DataFrame) and len(y.columns) == 1:
-        y = y[y.columns[0]]
+    y, sample_weight = _one_column(y), _one_column(sample_weight)
     frame = as_frame(where, X)
     if isinstance(frame, dd.Series):
         _check_no_names(where, X, y, sample_weight)
@@ -298,6 +315,15 @@ def join(where: str, X: Any, y: Any = None, sample_weight: Any = None) -> Table:
     y = None if y is None else as_frame(where, y)
     sample_weight = None if sample_weight is None else as_frame(where, sample_weight)
     return _join_pairs(where, frame, y, sample_weight, named)
+
+
+def _one_column(label: Any) -> Any:
+    """Take the only column of a frame or an Array of one column."""
+    if isinstance(label, dd.DataFrame) and len(label.columns) == 1:
+        return label[label.columns[0]]
+    if is_array(label) and label.ndim == 2 and label.shape[1] == 1:
+        return label[:, 0]
+    return label
 
 
 def _check_no_names(where: str, X: Any, *labels: Any) -> None:
@@ -324,8 +350,15 @@ def check_same_kind(where: str, X: Any, y: Any, sample_weight: Any) -> None:
                 where,
                 f"{name} of the same table as X, or the name of a column",
                 f"X: {describe(X)}, {name}: {describe(label)}",
-                'pass the column name, fit(X, y="label"), or compute both',
+                f"{_by_name(name, label)}, or compute both",
             )
+
+
+def _by_name(name: str, label: Any) -> str:
+    if isinstance(label, tuple):
+        return f"pass a list of names, fit(X, {name}={list(label)!r})"
+    column = "label" if name == "y" else "weight"
+    return f'pass the column name, fit(X, {name}="{column}")'
 
 
 def _same_chunks(X: Any, *others: Any) -> tuple[Any, ...]:
@@ -440,15 +473,19 @@ def _pair(
     return X, y, weight
 
 
-def text_columns(table: Table) -> Sequence[Hashable]:
-    """List the feature columns that hold text and are not categorical."""
+def columns_by_kind(table: Table) -> dict[str, list[Hashable]]:
+    """List the feature columns of each kind; ``"category"`` is one of text."""
     if not isinstance(table.features, pd.DataFrame):
-        return []
-    return [
-        name
-        for name, dtype in table.features.dtypes.items()
-        if kind_of(dtype) == "text" and not isinstance(dtype, pd.CategoricalDtype)
-    ]
+        return {}
+    kinds: dict[str, list[Hashable]] = {}
+    for name, dtype in table.features.dtypes.items():
+        kind: str = kind_of(dtype)
+        if isinstance(dtype, pd.CategoricalDtype):
+            known = has_known_categories(table.features[name])
+            of_text = known and kind_of(dtype.categories.dtype) == "text"
+            kind = "category" if of_text else "other"
+        kinds.setdefault(kind, []).append(name)
+    return kinds
 
 
 def label_names(where: str, frame: dd.DataFrame, label: Any) -> list[Hashable]:

@@ -217,10 +217,10 @@ def warn_of_order(where: str, relation: Any) -> None:
         reason = changes_order(relation)
     if reason is not None:
         text = _ANY_ORDER.format(where=where, reason=reason)
-        warnings.warn(text, DfmlWarning, stacklevel=_level_of_caller())
+        warnings.warn(text, DfmlWarning, stacklevel=level_of_caller())
 
 
-def _level_of_caller() -> int:
+def level_of_caller() -> int:
     """Count the frames up to the one that has called dfml, for a warning.
 
     How many lie between depends on the decorators of scikit-learn around ``fit``.

@@ -16,6 +16,7 @@ from dfml._schema import Contract
 from dfml._scoring import join_for_score, resolve_scorer, score_lazily
 from dfml._training import Step, Training, shuffled_rows
 from dfml._watching import Callbacks, EarlyStopping, History, Watcher, watch
+from dfml.estimators._database_sampling import no_rows
 from dfml.estimators._post_fit import ParallelPostFit
 from dfml.exceptions import EstimatorTypeError, InputTypeError
 
@@ -39,6 +40,27 @@ def own_score(model: Any, X: Any, y: Any) -> float:
     return float(model.score(X, y))
 
 
+def check_has_score(where: str, model: Any, needed_by: str) -> None:
+    """Refuse an estimator that cannot score itself where something needs it to.
+
+    Raises
+    ------
+    EstimatorTypeError
+        Before any work starts.
+    """
+    if not hasattr(model, "score"):
+        raise EstimatorTypeError.expecting(
+            where,
+            f"an estimator with a score, for {needed_by}",
+            type(model).__name__,
+            "pass Incremental(..., scoring=), or do without",
+        )
+
+
+def _is_empty(X: Any) -> bool:
+    return hasattr(X, "__len__") and len(X) == 0
+
+
 @dataclass(frozen=True)
 class Validate:
     """Scores a model on rows that were held out, in memory or lazy.
@@ -51,15 +73,20 @@ class Validate:
         None for the model's own score.
     contract : Contract or None
         The columns that are trained on.
+    columns : list or None
+        The same as a choice from a pandas frame.
     """
 
     X: Any
     y: Any
     scoring: Any
     contract: Contract | None = None
+    columns: list[Any] | None = None
 
     @classmethod
-    def of(cls, where: str, validation: Any, scoring: Any) -> Validate | None:
+    def of(
+        cls, where: str, model: Any, validation: Any, scoring: Any
+    ) -> Validate | None:
         """Check what ``fit`` was given as ``validation``."""
         if validation is None:
             return None
@@ -70,6 +97,8 @@ class Validate:
                 type(validation).__name__,
                 'pass held-out rows and their labels, validation=(ddf, "label")',
             )
+        if scoring is None:
+            check_has_score(where, model, "validation=")
         X, y = validation
         return cls(X, y, scoring)
 
@@ -98,13 +127,16 @@ class Validate:
         is_frame = isinstance(features, pd.DataFrame)
         contract = Contract.learn(features.iloc[:0], **facts) if is_frame else None
         where = f"{where}'s validation"
+        columns = None
         if _frames.is_lazy(self.X):
             join_for_score(where, contract, self.X, self.y)
         elif contract is not None and contract.named:
             X, _, _ = _frames.split_columns(where, self.X, self.y, None)
             if isinstance(X, pd.DataFrame):
-                contract.check(where, X.iloc[:0])
-        return replace(self, contract=contract)
+                columns = contract.check(where, X.iloc[:0])
+        if not _frames.is_lazy(self.X) and _is_empty(self.X):
+            raise no_rows(where)
+        return replace(self, contract=contract, columns=columns)
 
     def identity(self, where: str) -> list[Any]:
         """Name the rows, the same in every process."""
@@ -123,6 +155,7 @@ class Validate:
             given = self.X, self.y, None, self.scoring
             return score_lazily(owner, *given, where=where)
         X, y, _ = _frames.split_columns(where, self.X, self.y, None)
+        X = X if self.columns is None else X[self.columns]
         if self.scoring is None:
             return own_score(model, X, y)
         return float(resolve_scorer(where, self.scoring)(model, X, y))
@@ -238,13 +271,7 @@ class Fitting:
         if scoring is not None:
             scorer: Callable[..., float] = resolve_scorer("Incremental.fit", scoring)
             return scorer
-        if not hasattr(model, "score"):
-            raise EstimatorTypeError.expecting(
-                "Incremental.fit",
-                "an estimator with a score, for early_stopping or prequential",
-                type(model).__name__,
-                "pass scoring=, or switch them off",
-            )
+        check_has_score("Incremental.fit", model, "early_stopping or prequential")
         return own_score
 
     def run(self, where: str, steps: Any) -> None:

@@ -19,7 +19,7 @@ from dfml import _frames
 from dfml._relations import RelationTable, join_lazily
 from dfml._schema import listed
 from dfml.estimators._base import MetaEstimator
-from dfml.estimators._checks import check_takes_text
+from dfml.estimators._checks import check_takes_kinds, check_target
 from dfml.estimators._evidence import warn_if_unlike
 from dfml.estimators._sampling import Sample, draw
 from dfml.exceptions import LabelError
@@ -191,7 +191,8 @@ def fit_on_sample(
     sample : Sample
         What the model was fitted on.
     """
-    check_takes_text(where, model, table)
+    check_target(where, model, table)
+    check_takes_kinds(where, model, table)
     taken = draw(where, table, sample, random_state)
     if sample == "first" and not isinstance(table, RelationTable):
         warn_if_unlike(where, table, taken.partition)
@@ -211,9 +212,7 @@ def fit_on_sample(
 def _check_classes(where: str, y: Any, partition: int | None, classes: Any) -> None:
     found = np.unique(y)
     place = "the sample" if partition is None else f"partition {partition}"
-    hint = (
-        'draw over all partitions, dfml.IID(estimator, sample="random") or sample=0.1'
-    )
+    hint = "draw over all partitions, dfml.IID(estimator, sample=0.1), or more rows"
     missing = [] if classes is None else sorted(set(classes) - set(found.tolist()))
     if missing:
         raise LabelError.expecting(

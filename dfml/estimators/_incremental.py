@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from collections.abc import Set
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.decomposition import IncrementalPCA
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.utils import check_random_state
@@ -29,13 +30,19 @@ from dfml._sequence import Sequence
 from dfml._streams import Opened, open_partitions
 from dfml._training import OpenPlan, Plan, Training, make_plan, takes
 from dfml.estimators._base import MetaEstimator, answers
-from dfml.estimators._checks import check_partial_fit, check_takes_text
+from dfml.estimators._checks import (
+    check_options,
+    check_partial_fit,
+    check_takes_kinds,
+    check_target,
+)
 from dfml.estimators._fitting import (
     Fitting,
     InMemorySteps,
     Validate,
     has_callbacks,
 )
+from dfml.exceptions import EstimatorTypeError, LabelError
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -238,11 +245,12 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         """
         self._validate_params()
         check_partial_fit("Incremental.fit", self.estimator)
-        training = Training(clone(self.estimator), classes=_as_classes(classes))
         where = "Incremental.fit"
+        model = clone(self.estimator)
+        training = Training(model, classes=_as_classes(where, model, classes))
         if self.scoring is not None:
             resolve_scorer(where, self.scoring)
-        validate = Validate.of(where, validation, self.scoring)
+        validate = Validate.of(where, model, validation, self.scoring)
         return self._train(where, training, X, y, fit_params, self.epochs, validate)
 
     @available_if(answers("partial_fit"))
@@ -267,18 +275,19 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
             Trained on; unchanged if anything fails.
         """
         self._validate_params()
+        where = "Incremental.partial_fit"
+        classes = _as_classes(where, self._response_estimator, classes)
         if "estimator_" not in self.__dict__:
-            model = clone(self.estimator)
-            training = Training(model, classes=_as_classes(classes))
+            training = Training(clone(self.estimator), classes=classes)
         else:
             # A copy: lazy predictions made before still hold the old model.
             training = Training(
                 copy.deepcopy(self.estimator_),
-                classes=_as_classes(classes),
+                classes=classes,
                 n_partitions_seen=self.n_partitions_seen_,
                 n_samples_seen=self.n_samples_seen_,
             )
-        return self._train("Incremental.partial_fit", training, X, y, fit_params, 1)
+        return self._train(where, training, X, y, fit_params, 1)
 
     def _train(
         self,
@@ -292,6 +301,8 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
     ) -> Incremental:
         method = where.rpartition(".")[2]
         training.options = dict(self._routed(method, fit_params))
+        given = [name for name, value in fit_params.items() if value is not None]
+        check_options(where, training.model.partial_fit, given)
         weight = training.options.pop("sample_weight", None)
         if _frames.is_lazy(X):
             table = join_lazily(where, X, y, weight)
@@ -320,7 +331,8 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         epochs: int,
         validate: Validate | None,
     ) -> None:
-        check_takes_text(where, training.model, table)
+        check_target(where, training.model, table)
+        check_takes_kinds(where, training.model, table)
         if validate is not None:
             facts = {"named": table.named, "target": table.target_names}
             validate = validate.checked(where, table.features, **facts)
@@ -345,8 +357,7 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
                 self._keep(reached, fitting, table)
                 interrupt.add_note(
                     "dfml: estimator_ holds the model after "
-                    f"{len(fitting.history.rows)} of {plan.n_turns or 'more'} "
-                    "partitions."
+                    f"{_progress(len(fitting.history.rows), plan.n_turns)}."
                 )
             raise
         self._keep(steps.state(), fitting, table)
@@ -435,6 +446,11 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
             )
 
 
+def _progress(done: int, of: int | None) -> str:
+    """Say how many partitions were trained on; of how many, a stream knows late."""
+    return f"{done} partitions" if of is None else f"{done} of {of} partitions"
+
+
 def _as_model_wants(model: Any, classes: Any) -> Any:
     """Several targets: a list for MultiOutputClassifier, else numbers of labels."""
     if isinstance(classes, list) and not isinstance(model, MultiOutputClassifier):
@@ -442,15 +458,27 @@ def _as_model_wants(model: Any, classes: Any) -> Any:
     return classes
 
 
-def _as_classes(classes: Any) -> Any:
+def _as_classes(where: str, model: Any, classes: Any) -> Any:
     """Classes as an array, or as a list of arrays for several targets."""
     if classes is None:
         return None
+    if is_regressor(model):
+        raise EstimatorTypeError.expecting(
+            where,
+            "classes for a classifier only",
+            f"classes= for {type(model).__name__}",
+            "leave them out",
+        )
     if hasattr(classes, "compute"):
         classes = classes.compute()
     if isinstance(classes, list) and classes and isinstance(classes[0], np.ndarray):
         return classes
-    return np.asarray(classes)
+    found = np.asarray(list(classes) if isinstance(classes, Set) else classes)
+    if not found.ndim:
+        raise LabelError.expecting(
+            where, "a list of all classes", repr(classes), "pass classes=[...]"
+        )
+    return found
 
 
 def _classes_in_memory(model: Any, y: Any) -> Any:
