@@ -200,7 +200,8 @@ class MergedSteps:
         pack: Callable[[Any], Block],
     ) -> None:
         self._start = training
-        self._task = _TrainOne(Prepare(pack, plan.seed), blank)
+        prepare = Prepare(pack, plan.seed, training.classes)
+        self._task = _TrainOne(prepare, blank)
         self._partitions = partitions
         self._plan = plan
         # A binary counter: entry k stands for 2**k partitions, so that the tree is

@@ -140,14 +140,27 @@ def shuffled_rows(seed: int, turn: Turn, n_rows: int) -> Any:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Makes the block of a loaded partition, its rows permuted if there is a seed."""
+    """Makes the block of a loaded partition, beside the steps of others.
+
+    Parameters
+    ----------
+    pack : callable
+        Makes the block.
+    seed : int or None
+        Permutes its rows.
+    classes : ndarray, list of ndarray or None
+        Labels outside are refused.
+    """
 
     pack: Callable[[Any], Block]
     seed: int | None = None
+    classes: Any = None
 
     def __call__(self, loaded: Any, turn: Turn) -> Block:
         """Run where the partition was loaded."""
         block = self.pack(loaded)
+        if self.classes is not None:
+            check_labels(block.y, self.classes)
         if self.seed is None:
             return block
         return block.take(shuffled_rows(self.seed, turn, len(block)))
@@ -189,7 +202,7 @@ class Training:
     options : dict
         Passed to each ``partial_fit``.
     classes : ndarray, list of ndarray or None
-        Passed as ``classes``; labels outside are refused before the step.
+        Passed as ``classes``.
     scorer : callable or None
         ``scorer(model, X, y)`` scores a partition before it is trained on.
     """
@@ -238,7 +251,6 @@ class Training:
     def _options(self, block: Block) -> dict[str, Any]:
         options = dict(self.options)
         if self.classes is not None:
-            check_labels(block.y, self.classes)
             options["classes"] = self.classes
         if block.sample_weight is not None:
             options["sample_weight"] = block.sample_weight
