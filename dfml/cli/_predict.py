@@ -9,6 +9,7 @@ import click
 from dfml.cli._checks import check_option, read_checks
 from dfml.cli._command import names_option, output_options, print_json, print_table
 from dfml.cli._model import model_argument, read_model, trust_option
+from dfml.cli._rows import is_sql
 from dfml.cli._status import Status
 from dfml.sinks._targets import FORMATS, MODES
 from dfml.table import predict_table
@@ -107,6 +108,11 @@ def predict(
     """
     if keep_none and keep is not None:
         raise click.UsageError("Give --keep or --keep-none, not both.")
+    if is_sql(source):
+        raise click.UsageError(
+            "SOURCE of predict is a table, not SQL. Write its result first, COPY (...)"
+            " TO 'rows.parquet', or use predict_table with a relation in Python."
+        )
     chosen = read_checks(checks)
     fitted = read_model(model, trust)
     with Status("predicting") as status:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import dask.dataframe as dd
+    import duckdb
 
-__all__ = ["choose_columns", "read_rows", "source_options"]
+__all__ = ["choose_columns", "is_sql", "read_rows", "source_options"]
 
 SQL_START = re.compile(
     r"\s*\(*\s*(select|with|from|values|pivot|--|/\*)", re.IGNORECASE
@@ -71,10 +72,10 @@ def read_rows(
         if database is not None or rows_per_partition is not None:
             raise click.UsageError(
                 f"--database and --rows-per-partition go with SQL. {source!r} is"
-                " neither SQL text nor a .sql file."
+                " neither SQL text nor a .sql file; a whole table is 'FROM name'."
             )
         return _read_table(where, str(source))
-    return _run(query, database, rows_per_partition)
+    return _run(where, query, database, rows_per_partition)
 
 
 def _query_in(source: str) -> str | None:
@@ -83,19 +84,47 @@ def _query_in(source: str) -> str | None:
     if source.lower().endswith(".sql"):
         if not path.is_file():
             raise click.UsageError(f"There is no file {source!r}.")
-        return path.read_text(encoding="utf-8")
-    is_text = SQL_START.match(source) and any(map(str.isspace, source))
-    return source if is_text else None
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as err:
+            raise click.UsageError(f"{source!r} is no text in UTF-8: {err}.") from err
+    return source if _is_text(source) else None
+
+
+def is_sql(source: str) -> bool:
+    """Tell whether SOURCE is SQL text or the path of a file with it."""
+    is_file = source.lower().endswith(".sql") and not Path(source).is_dir()
+    return is_file or _is_text(source)
+
+
+def _is_text(source: str) -> bool:
+    return bool(SQL_START.match(source)) and any(map(str.isspace, source))
 
 
 def _run(
-    query: str, database: Path | None, rows_per_partition: int | None
+    where: str, query: str, database: Path | None, rows_per_partition: int | None
 ) -> dd.DataFrame:
+    with _open_database(where, database) as connection:
+        return dfml.read_sql(query, connection, rows_per_partition=rows_per_partition)
+
+
+def _open_database(where: str, database: Path | None) -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    place = ":memory:" if database is None else str(database)
-    with duckdb.connect(place, read_only=database is not None) as con:
-        return dfml.read_sql(query, con, rows_per_partition=rows_per_partition)
+    if database is None:
+        return duckdb.connect()
+    try:
+        return duckdb.connect(str(database), read_only=True)
+    except duckdb.Error as err:
+        raise SourceError.expecting(
+            where,
+            "--database to be a DuckDB file that can be read",
+            f"{str(database)!r}: {str(err).rstrip(' .')}",
+            "end the program that has it open for writing"
+            if "Could not set lock" in str(err)
+            else "name a file that DuckDB has made; SQL reads other files by itself, "
+            "FROM 'rows.parquet'",
+        ) from err
 
 
 def _read_table(where: str, source: str) -> dd.DataFrame:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import dask.dataframe as dd
 import duckdb
@@ -156,6 +158,10 @@ WRONG_USAGE = {
     "two sources": ([QUERY, "--sql", QUERY], "Give one SOURCE"),
     "no sql file": (["nothing.sql"], "no file 'nothing.sql'"),
     "no database": ([QUERY, "--database", "nothing.duckdb"], "does not exist"),
+    "database with a name": (
+        ["parcels", "--rows-per-partition", "5"],
+        "a whole table is 'FROM name'",
+    ),
     "database with parquet": (["lake", "--rows-per-partition", "5"], "go with SQL"),
     "parameter without value": ([QUERY, "--param", "alpha"], "name=value"),
     "unknown parameter": ([QUERY, "--param", "alfa=1"], "no parameter alfa"),
@@ -302,6 +308,40 @@ def test_a_database_that_is_not_one(fit, tmp_path, output):
 
     assert result.exit_code == 1
     assert "broken.duckdb" in result.stderr
+    assert "Hint: name a file that DuckDB has made" in result.stderr
+
+
+def test_a_parquet_file_is_no_database(fit, lake, output):
+    result = fit(QUERY, "--database", lake / "0.parquet")
+
+    assert result.exit_code == 1
+    assert "0.parquet" in result.stderr
+    assert "FROM 'rows.parquet'" in result.stderr
+
+
+def test_a_database_that_another_process_writes_to(fit, tmp_path, output):
+    path = tmp_path / "busy.duckdb"
+    program = "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print(flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{program}; sys.stdin.read()", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        result = fit(QUERY, "--database", path)
+        process.stdin.close()
+
+    assert result.exit_code == 1
+    assert "busy.duckdb" in result.stderr
+    assert "Hint: end the program that has it open for writing" in result.stderr
+
+
+def test_a_sql_file_that_is_no_text(fit, tmp_path, output):
+    (tmp_path / "train.sql").write_bytes(b"\xff\xfe")
+    result = fit(tmp_path / "train.sql")
+
+    assert result.exit_code == 2
+    assert "train.sql" in result.stderr
 
 
 def test_ctrl_c_writes_no_model(fit, lake, output, monkeypatch):

@@ -127,6 +127,14 @@ def test_bad_options(run, model, lake, target, args, code, message):
     assert not target.exists()
 
 
+@pytest.mark.parametrize("source", ["SELECT 1 AS a", "rows.sql"])
+def test_sql_is_no_source(run, model, target, source):
+    result = run("predict", model, source, target)
+
+    assert result.exit_code == 2, result.output
+    assert "SOURCE of predict is a table, not SQL" in result.stderr
+
+
 def test_nothing_to_do(run, model, lake, target):
     first = run("predict", model, lake, target)
     assert "rows a second" in first.stdout
