@@ -111,6 +111,8 @@ trees and 2,048 rows.
 
 {table(HEAD, list(_sql_training.rows(m)))}
 
+{_sql_training.NOTES}
+
 ## Seconds
 
 {seconds_table(m)}

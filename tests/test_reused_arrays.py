@@ -1,5 +1,7 @@
 """Arrays whose memory is used again: only when nobody has them any more."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 import pytest
