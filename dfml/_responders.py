@@ -155,7 +155,7 @@ def _feature_columns(
             where,
             f"{expected} features, as the model knows no column names",
             f"{len(meta.columns)} columns: {listed(meta.columns)}",
-            "select the feature columns in their order, ddf[names]",
+            "pass a table of just the feature columns, in their order",
         )
     return None
 

@@ -169,6 +169,10 @@ _KINDS = {
 def _kind_of(where: str, target: Any, format: str | None) -> str:
     """Tell what a target is; the libraries that made it are not loaded for that."""
     if isinstance(target, (str, os.PathLike)):
+        if not os.fspath(target):
+            raise TargetError.expecting(
+                where, "a path as target", "an empty text", "pass the path of a table"
+            )
         return format or _format_of(os.fspath(target))
     for each in type(target).__mro__:
         found = _KINDS.get((each.__module__.partition(".")[0], each.__name__))

@@ -74,7 +74,7 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
         If there is none.
     """
     path = os.path.abspath(os.path.expanduser(os.fspath(source)))
-    if "://" in os.fspath(source):
+    if "://" in os.fspath(source) or not os.fspath(source):
         found = []
     elif os.path.isfile(path):
         found = [path]
@@ -95,6 +95,8 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
 
 def _what_is_there(source: str, path: str) -> tuple[str, str]:
     """Say what a source without files is, and what to do."""
+    if not source:
+        return ", an empty text", "pass a path; that of this folder is '.'"
     if "://" in source:
         return ", an address", "pass a path, of a copy on a disk if need be"
     ends = " or ".join(EXTENSIONS)

@@ -299,9 +299,11 @@ def test_name_of_a_table_goes_with_what_holds_many(tmp_path, options, match):
 
 
 @pytest.mark.parametrize("format", [None, "parquet", "delta"])
-def test_object_stores_are_refused(format):
+def test_object_stores_and_empty_paths_are_refused(format):
     with pytest.raises(TargetError, match="on a file system that all workers share"):
         open_target("write", "s3://bucket/out", format=format)
+    with pytest.raises(TargetError, match="an empty text"):
+        open_target("write", "", format=format)
 
 
 def test_format_of_an_object_is_what_it_is(tmp_path):

@@ -273,7 +273,8 @@ def test_file_that_changes_after_the_listing_is_refused(tmp_path, change):
         ("folder/empty", "an empty folder"),
         ("s3://bucket/key", "an address.*\n.*a copy on a disk"),
         ("file:///folder", "an address"),
-        ("", "a folder with"),
+        ("", "an empty text"),
+        (".", r"a folder with .'folder'"),
     ],
 )
 def test_no_file_is_an_error(tmp_path, source, message, monkeypatch):
