@@ -26,6 +26,14 @@ def test_the_target_was_learnt(clf, frame, table):
     assert clf.score(frame[FEATURES], frame["late"]) == expected
 
 
+def test_the_target_was_learnt_for_pandas_rows_too(clf, table):
+    expected = clf.estimator_.score(table[FEATURES], table["late"])
+    assert clf.score(table[["late", "weight", "c", "b", "a"]]) == expected
+    weight = table["weight"]
+    weighted = clf.score(table[FEATURES], table["late"], sample_weight=weight)
+    assert clf.score(table, sample_weight="weight") == weighted
+
+
 @pytest.mark.parametrize(
     "scoring",
     ["roc_auc", "neg_log_loss", "f1_macro", "balanced_accuracy", "average_precision"],

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dfml import _frames
 from dfml._partitionwise import PartitionwiseMixin
-from dfml._responders import learn_schemas
+from dfml._responders import contract_of, learn_schemas
 from dfml._responses import RESPONSES
 from dfml._schema import Contract
 from dfml._scoring import resolve_scorer, score_lazily
@@ -67,7 +67,8 @@ class LazyEstimatorMixin(PartitionwiseMixin):
         X : dask DataFrame or Array, DuckDB relation or array-like
             The rows, of shape (n_samples, n_features). It may hold y as a column.
         y : column name(s), dask Series or Array, or array-like, optional
-            The true target. On lazy input None stands for the target of ``fit``.
+            The true target. None stands for the target of a ``fit`` on a lazy table,
+            on lazy input and on a pandas frame that has it as a column.
         sample_weight : column name, dask Series or Array, or array-like, optional
             Weights of the rows.
         **params : dict
@@ -94,13 +95,26 @@ class LazyEstimatorMixin(PartitionwiseMixin):
             return score_lazily(self, X, y, sample_weight, self._scoring)
         self._check_ready()
         where = f"{type(self).__name__}.score"
+        learnt = self._learnt_from_table(X) if y is None else None
+        y = y if learnt is None else list(learnt.targets)
         X, y, sample_weight = _frames.split_columns(where, X, y, sample_weight)
+        if learnt is not None:
+            X = X[learnt.check(where, X.iloc[:0])]
         if sample_weight is not None:
             params = self._routed("score", {**params, "sample_weight": sample_weight})
         estimator = self._response_estimator
         if self._scoring is None:
             return float(estimator.score(X, y, **params))
         return float(resolve_scorer(where, self._scoring)(estimator, X, y, **params))
+
+    def _learnt_from_table(self, X: Any) -> Contract | None:
+        """Get what a lazy fit has learnt, if a pandas frame has its target."""
+        contract = contract_of(self)
+        if contract is None or contract.target is None:
+            return None
+        if not isinstance(X, pd.DataFrame) or not set(contract.targets) <= set(X):
+            return None
+        return contract
 
     def _routed(self, _: str, params: dict[str, Any]) -> dict[str, Any]:
         """Check metadata against scikit-learn's routing; only wrappers need to."""
