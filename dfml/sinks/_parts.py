@@ -30,9 +30,6 @@ _logger = logging.getLogger("dfml")
 
 #: Parts that may wait for a worker; each is a few hundred bytes until it is read.
 _AHEAD = 512
-#: Threads that wait for the disk, for each that computes. Where most columns are kept
-#: and the disk is slow, one was not enough.
-_WAITING = 3
 
 
 @dataclass(frozen=True)
@@ -251,9 +248,9 @@ def _outcomes(
         Cores(n_busy),
     )
     turns = [Turn(part.number) for part in missing]
-    # Others wait for the disk meanwhile; they hold no rows, and compute nothing.
-    spare = _WAITING * n_busy
-    stream = partitions.stream(turns, task, ahead=_AHEAD, spare=spare)
+    # As many threads again wait for the disk, and compute nothing. With more of them
+    # memory is no longer flat, as each keeps some of what it has freed.
+    stream = partitions.stream(turns, task, ahead=_AHEAD, spare=n_busy)
     with closing(stream):
         for part in missing:
             try:
