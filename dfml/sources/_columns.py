@@ -26,6 +26,7 @@ __all__ = [
     "file_literal",
     "has_nullable_dtype",
     "literal",
+    "named_types",
     "quoted",
     "rows_to_pandas",
     "special_dtypes",
@@ -115,6 +116,11 @@ def check_columns(
             "drop these columns in the SQL, or unnest or cast them there",
         )
     return [column for column in columns if column is not None]
+
+
+def named_types(schema: pa.Schema) -> list[str]:
+    """Name the Arrow type of each column, for messages."""
+    return [f"{field.name}: {field.type}" for field in schema]
 
 
 def _check_names(names: list[str], where: str) -> None:

@@ -16,6 +16,7 @@ from dfml._digest import content_digest
 from dfml.exceptions import SourceError
 from dfml.sources._columns import (
     check_columns,
+    named_types,
     quoted,
     rows_to_pandas,
     special_dtypes,
@@ -98,7 +99,7 @@ class FileReader:
         source = f"{self.scan.query}\n\nin {piece.path!r}, from row {piece.start}"
         with database_errors(source):
             table = self._table(connection, piece, schema, source)
-        self._check(piece, table.schema.types, schema.types, "types")
+        self._check(piece, named_types(table.schema), named_types(schema), "types")
         at = schema.get_field_index(ROW_NUMBER)
         numbers = pc.add(table.column(at), piece.offset)
         return table.set_column(at, ROW_NUMBER, numbers)

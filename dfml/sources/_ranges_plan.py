@@ -18,6 +18,7 @@ from dfml._digest import content_digest
 from dfml.exceptions import QueryError, SourceError
 from dfml.sources._columns import (
     check_columns,
+    named_types,
     quoted,
     rows_to_pandas,
     special_dtypes,
@@ -110,8 +111,8 @@ class RangeReader:
             rows = rows.project(", ".join(map(quoted, names)))
             table = read_table(rows, chosen, self.query)
         self._check(part, table.num_rows, part.n_rows, "rows")
-        expected = [self.schema.field(name).type for name in names]
-        self._check(part, table.schema.types, expected, "types")
+        expected = pa.schema([self.schema.field(name) for name in names])
+        self._check(part, named_types(table.schema), named_types(expected), "types")
         self._check(part, self._new_nulls(table), [], "nulls where there were none,")
         return self.to_frame(table, columns)
 
@@ -274,7 +275,7 @@ def _key(columns: Sequence[Column], partition_on: str) -> Column:
     if key.categories is not None or not _is_ordered(key.arrow_type):
         raise QueryError.expecting(
             "read_sql",
-            "partition_on to be a column of numbers, text or times",
+            "partition_on to be a column of numbers, text, dates or timestamps",
             f"{key.name} ({key.sql_type})",
             f"cast it in the SQL, CAST({quoted(key.name)} AS VARCHAR)",
         )

@@ -81,7 +81,7 @@ def read_sql(
         WHERE ...`` and runs it for each group of row groups. See Notes.
     partition_on : str, optional
         The column of the result whose ranges are the partitions of ``"ranges"``:
-        numbers, text or times.
+        numbers, text, dates or timestamps.
     npartitions : int, optional
         Number of partitions; fewer if there are fewer rows, values of `partition_on`
         or row groups. With ``"spill"`` their lengths differ by at most one row.

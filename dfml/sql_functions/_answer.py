@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from dfml._arrays import label_result
 from dfml._responders import call
-from dfml.exceptions import EstimatorTypeError, InputTypeError
+from dfml.exceptions import DfmlError, EstimatorTypeError, InputTypeError
 from dfml.sinks._answers import make_answers
 from dfml.sources._pandas import to_pandas
 from dfml.sql_functions._fields import ARROW_OF, as_owner, field_types
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dfml._responders import Responder
 
-__all__ = ["SqlModel", "make_sql_model"]
+__all__ = ["SqlModel", "make_sql_model", "model_error"]
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,12 @@ def _parts(value: Any) -> Iterator[Any]:
             yield from _parts(each)
         else:
             yield each
+
+
+def model_error(where: str, err: Exception) -> DfmlError:
+    """Say in one text why the model failed: DuckDB keeps no notes of an exception."""
+    notes = "".join(f" {note}." for note in getattr(err, "__notes__", ()))
+    return DfmlError(f"{where} failed.{notes} {type(err).__name__}: {err}")
 
 
 @dataclass(frozen=True)

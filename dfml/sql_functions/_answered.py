@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset
 from joblib import cpu_count
 
+from dfml.sql_functions._answer import model_error
 from dfml.sql_functions._rows import BATCH_ROWS
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ class _Scanner:
 
     def _answer(self, batch: Any) -> Any:
         table = self.table
-        answers = table.model([batch.column(name) for name in table.features])
+        try:
+            answers = table.model([batch.column(name) for name in table.features])
+        except Exception as err:
+            raise model_error("predict_sql", err) from err
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         columns |= dict(zip(table.model.outputs.names, answers, strict=True))
         schema = pa.schema([table.schema.field(name) for name in self.made])

@@ -21,14 +21,13 @@ import pyarrow.compute as pc
 
 from dfml.exceptions import (
     ColumnCollisionError,
-    DfmlError,
     InputTypeError,
     QueryError,
 )
 from dfml.sources._columns import quoted
 from dfml.sources._query import hint_for
 from dfml.sources._reopenable import is_in_transaction
-from dfml.sql_functions._answer import SqlModel, make_sql_model
+from dfml.sql_functions._answer import SqlModel, make_sql_model, model_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,10 +88,7 @@ class _Function:
             # `flatten` is `field` with the nulls of the struct itself put in.
             answers = self.model(rows.flatten())
         except Exception as err:
-            # DuckDB keeps the text of an exception, not its notes.
-            notes = "".join(f" {note}." for note in getattr(err, "__notes__", ()))
-            text = f"{self.name} failed.{notes} {type(err).__name__}: {err}"
-            raise DfmlError(text) from err
+            raise model_error(self.name, err) from err
         if self.model.is_single:
             return pa.chunked_array(answers)
         # All answers of a row are NULL together, where the row holds no value.

@@ -342,7 +342,7 @@ def test_model_that_refuses_nan_fails_with_the_columns(con, table):
     with pytest.raises(duckdb.Error, match=r"late failed.*NULL: \['b'\].*contains NaN"):
         con.sql("SELECT late({'a': 1, 'b': NULL, 'c': 2})").fetchall()
     answered = dfml.predict_sql(model, con.sql("SELECT a, NULL AS b, c FROM t"))
-    with pytest.raises(duckdb.Error, match=r"contains NaN[\s\S]*NULL: \['b'\]"):
+    with pytest.raises(duckdb.Error, match=r"failed.*NULL: \['b'\].*contains NaN"):
         answered.fetchall()
     assert con.sql("SELECT 1").fetchall() == [(1,)]
 
