@@ -494,7 +494,7 @@ def test_a_label_outside_the_classes(con):
         Incremental(sgd()).fit(relation, y="y", classes=["no", "yes"])
     number = 19000 // read_sql(relation).divisions[1]
     assert number > 1
-    assert caught.value.__notes__ == [f"dfml: in partition {number}, epoch 0."]
+    assert caught.value.__notes__ == [f"dfml: in partition {number}."]
     assert con.execute("SELECT 1").fetchall() == [(1,)]
 
 
