@@ -24,7 +24,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from dfml import IID, Incremental, ParallelPostFit, _streams, read_sql
+from dfml import IID, Incremental, ParallelPostFit, _streams, predict_sql, read_sql
 from dfml.exceptions import (
     CheckpointError,
     ColumnMismatchError,
@@ -137,6 +137,34 @@ def test_equals_the_spilled_frame(con, query, epochs):
     assert streamed.n_samples_seen_ == epochs * len(relation)
     assert streamed._schemas == spilled._schemas
     assert streamed.score(relation) == spilled.score(read_sql(relation))
+
+
+def test_dask_duckdb_and_pandas_give_one_model_and_one_answer(con):
+    relation = con.sql("SELECT a, c, i, late FROM t")
+    frame = read_sql(relation)
+    rows = frame.compute()
+    features = rows[["a", "c", "i"]]
+    loop = sgd()
+    for number in range(frame.npartitions):
+        part = frame.get_partition(number).compute()
+        loop.partial_fit(part[["a", "c", "i"]], part["late"], classes=["no", "yes"])
+    assert frame.npartitions > 3
+    models = [Incremental(sgd()).fit(each, y="late") for each in (relation, frame)]
+    # A pandas table is one partition, as is a relation in a single one.
+    whole = Incremental(sgd()).fit(rows, y="late")
+    one = Incremental(sgd()).fit(frame.repartition(npartitions=1), y="late")
+
+    for model in models:
+        assert_same_model(model.estimator_, loop)
+        expected = loop.predict(features)
+        answers = {
+            "pandas": model.predict(features),
+            "dask": model.predict(frame).compute(),
+            "duckdb": predict_sql(model, relation, name="p").order("i").df()["p"],
+        }
+        for kind, answer in answers.items():
+            np.testing.assert_array_equal(np.asarray(answer), expected, kind)
+    assert_same_model(whole.estimator_, one.estimator_)
 
 
 class Recorder(SGDClassifier):

@@ -159,7 +159,7 @@ def test_ranges_are_the_query(con, query, size, data):
     pd.testing.assert_frame_equal(again, parts[number][chosen])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=200)
 @given(chosen=names, where=st.sampled_from(WHERE), size=sizes, data=st.data())
 def test_files_are_the_query(con, lake, chosen, where, size, data):
     text = f"SELECT {', '.join(chosen)}, id + 1 AS next FROM '{lake}' WHERE {where}"
