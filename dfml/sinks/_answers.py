@@ -168,9 +168,9 @@ def _check_methods(where: str, owner: Any, methods: Sequence[str]) -> None:
     if wrong or not methods:
         raise EstimatorTypeError.expecting(
             where,
-            f"response methods of {type(owner._response_estimator).__name__}",
+            f"response methods that {type(owner._response_estimator).__name__} has",
             repr(wrong),
-            f"use of method= one or more of {has}",
+            f"choose among {has} in method=",
         )
 
 
