@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockReads"]
 
+# Of a column that are read at a time: what passes through the cache of the processors
+# is taken from the step that trains meanwhile.
+_BUFFER_BYTES = 2**16
+
 
 @dataclass(frozen=True)
 class BlockReads:
@@ -131,7 +135,7 @@ class _ReadBlock:
         """Read the columns; None if they are not as declared, or cannot be read."""
         names = list(self.packer.columns)
         try:
-            with pq.ParquetFile(path, pre_buffer=True) as file:
+            with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
                 groups = _numbers(row_groups, file.num_row_groups)
                 table = file.read_row_groups(groups, names, use_threads=False)
         except (OSError, pa.ArrowException):
