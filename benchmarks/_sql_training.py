@@ -29,7 +29,7 @@ FEW, MANY = 10, 100
 
 
 NOTES = """\
-**Arrays.** Four runs gave 0.73, 0.87, 1.05 and 1.07, on a machine that others used too:
+**Arrays.** Three runs gave 0.73, 0.87 and 1.07, on a machine that others used too:
 the arrays keep both cores and their memory busy, which the stream alone does not. They
 can be faster than the stream, as dfml reads smaller batches and makes glibc keep the
 memory of one for the next, where the stream alone gets some 150,000 new pages.
