@@ -57,4 +57,6 @@ def link(paths: list[str], folder: Path) -> Path:
         name = folder / f"part-{number:04d}.parquet"
         if not name.exists():
             os.link(path, name)
+    for left in files(folder)[len(paths) :]:  # of a longer table
+        Path(left).unlink()
     return folder
