@@ -113,7 +113,7 @@ class Dask:
             n_workers=2,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         )
         self.stack.enter_context(cluster)
         self.client = self.stack.enter_context(Client(cluster))

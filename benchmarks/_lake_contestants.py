@@ -86,7 +86,7 @@ class Cluster(PredictTable):
                 n_workers=2,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
             )
             self.stack.enter_context(cluster)
             self.client = self.stack.enter_context(Client(cluster))

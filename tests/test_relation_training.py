@@ -315,7 +315,10 @@ def test_a_cluster_reads_the_spill(con, caplog):
     relation = con.sql("SELECT a, b, late FROM t")
     expected = Incremental(sgd()).fit(relation, y="late")
     cluster = LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        n_workers=1,
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",
+        host="127.0.0.1",
     )
     with cluster, Client(cluster), caplog.at_level(logging.INFO, "dfml"):
         model = Incremental(sgd()).fit(relation, y="late")
