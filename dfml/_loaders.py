@@ -7,9 +7,11 @@ in the place where it was loaded. It knows nothing of what the partitions hold.
 from __future__ import annotations
 
 import contextvars
+import threading
 import time
 import uuid
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -21,7 +23,7 @@ from dask.system import CPU_COUNT
 from sklearn import config_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 __all__ = [
     "ClusterLoader",
@@ -134,6 +136,10 @@ class LocalLoader:
         """Promise the result of a function of this process."""
         return _Deferred(function)
 
+    def step(self) -> Any:
+        """Make room for a step: a context manager."""
+        return nullcontext()
+
     def shared(self, graph: Graph, keys: list[Any]) -> Graph:
         """Compute shared tasks with dask's scheduler."""
         if not keys:
@@ -145,16 +151,60 @@ class LocalLoader:
         """Nothing to close."""
 
 
+class _Room:
+    """What steps leave of the processors, for loads.
+
+    More threads than processors would take turns, and steps must not wait for theirs:
+    all else waits for them.
+    """
+
+    def __init__(self, n_processors: int) -> None:
+        self._changed = threading.Condition()
+        self._n_free = n_processors
+
+    @contextmanager
+    def load(self) -> Generator[None]:
+        """Wait for a processor, and take it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._n_free > 0)
+            self._n_free -= 1
+        yield from self._until_done()
+
+    @contextmanager
+    def step(self) -> Generator[None]:
+        """Take a processor, from the next load if none is free."""
+        with self._changed:
+            self._n_free -= 1
+        yield from self._until_done()
+
+    def _until_done(self) -> Generator[None]:
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_free += 1
+                self._changed.notify()
+
+
 class _ThreadLoader(LocalLoader):
     """Loads in threads of this process."""
 
     def __init__(self, get: Callable[..., Any], task: Task, spare: int) -> None:
         super().__init__(get, task)
-        self._pool = ThreadPoolExecutor(count_workers() + spare, "dfml-load")
+        n_threads = count_workers() + spare
+        self._pool = ThreadPoolExecutor(n_threads, "dfml-load")
+        self._room = _Room(max(2, n_threads))
 
     def submit(self, graph: Graph, key: Any, turn: Turn) -> Any:
         context = contextvars.copy_context()
-        return self._pool.submit(context.run, _load, graph, key, self._task, turn)
+        return self._pool.submit(context.run, self._load, graph, key, turn)
+
+    def _load(self, graph: Graph, key: Any, turn: Turn) -> Loaded:
+        with self._room.load():
+            return _load(graph, key, self._task, turn)
+
+    def step(self) -> Any:
+        return self._room.step()
 
     def call(self, function: Callable[[], Loaded]) -> Any:
         return self._pool.submit(function)

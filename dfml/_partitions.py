@@ -213,6 +213,11 @@ class Loads:
         key = self._partitions.key(turn.number)
         return self._loader.submit(graph, key, turn, **placement)
 
+    def step(self) -> Any:
+        """Make room for a step in this process: a context manager."""
+        assert isinstance(self._loader, LocalLoader)
+        return self._loader.step()
+
     def call(self, function: Callable[[], Loaded]) -> Any:
         """Start a function beside the loads, where they are in this process."""
         assert isinstance(self._loader, LocalLoader)

@@ -138,7 +138,8 @@ class Sequence:
                 del future
                 if loaded is None:  # the rows of a stream have ended before this turn
                     continue
-                _whole(thread.submit(self._training.step, turn, loaded))
+                with loads.step():
+                    _whole(thread.submit(self._training.step, turn, loaded))
                 self._kept.keep(turn, loaded.value)
                 self._block = partial(getattr, loaded, "value")
                 del loaded

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -292,6 +292,10 @@ class StreamLoads:
             loading = self._partitions.spilled().loading(self._then, spare=self._spare)
             self._later = self._stack.enter_context(loading)
         return self._later.submit(turn)
+
+    def step(self) -> Any:
+        """Make room for a step; DuckDB's threads do not know of it."""
+        return nullcontext()
 
     def call(self, function: Callable[[], Loaded]) -> Any:
         """Start a function beside the loads."""
