@@ -29,8 +29,8 @@ FEW, MANY = 10, 100
 
 
 NOTES = """\
-**Arrays.** Three runs gave 0.73, 0.87 and 1.07, on a machine that others used too:
-the arrays keep both cores and their memory busy, which the stream alone does not. They
+**Arrays.** Whole runs gave 0.73 and 0.74, shorter ones up to 0.87: the arrays keep both
+cores and their memory busy, which the stream alone does not. In a short process they
 can be faster than the stream, as dfml reads smaller batches and makes glibc keep the
 memory of one for the next, where the stream alone gets some 150,000 new pages.
 
