@@ -7,7 +7,7 @@ not certain to give the same bits, errors included, is left to it.
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from dask.dataframe.io.parquet.core import ParquetFunctionWrapper
 from fsspec.implementations.local import LocalFileSystem
 
 from dfml._arrow_arrays import has_plain_numbers, to_array
+from dfml._reused_arrays import ReusedArrays
 
 if TYPE_CHECKING:
     from dfml._arrays import Block
@@ -39,9 +40,12 @@ class BlockReads:
     ----------
     packer : Packer
         Of the table.
+    arrays : ReusedArrays, optional
+        Where the blocks are: that of one which is gone serves the next.
     """
 
     packer: Packer
+    arrays: ReusedArrays = field(default_factory=ReusedArrays)
 
     def __call__(self, task: Any) -> Any:
         """Give the task that reads the block, or the same task.
@@ -60,7 +64,9 @@ class BlockReads:
         if read is None or not self._is_plain(read.func) or not _is_plain_part(read):
             return task
         (part,) = read.args
-        return Task(task.key, _ReadBlock(task, read.func, part["piece"], self.packer))
+        piece = part["piece"]
+        block = _ReadBlock(task, read.func, piece, self.packer, self.arrays)
+        return Task(task.key, block)
 
     def _is_plain(self, function: ParquetFunctionWrapper) -> bool:
         """Tell whether nothing but numbers of local files is read, and all of it."""
@@ -121,6 +127,7 @@ class _ReadBlock:
     function: ParquetFunctionWrapper
     piece: tuple[str, Any, Any]
     packer: Packer
+    arrays: ReusedArrays
 
     def __call__(self) -> Block:
         path, row_groups, _ = self.piece
@@ -129,7 +136,8 @@ class _ReadBlock:
             return self.packer(self.task())
         features = [table[name] for name in self.packer.features]
         rest = table.drop_columns(self.packer.features).to_pandas()
-        return self.packer.block(to_array(features, self.packer.dtype), rest)
+        array = to_array(features, self.packer.dtype, self.arrays.empty)
+        return self.packer.block(array, rest)
 
     def _table(self, path: str, row_groups: Any) -> pa.Table | None:
         """Read the columns; None if they are not as declared, or cannot be read."""

@@ -21,8 +21,8 @@ class ReusedArrays:
     """Hands out arrays, and takes back the memory of those that are gone.
 
     Memory is used again when the last view of an array is gone, and not before: who
-    keeps an array, or rows of it, has it for good. One thread asks for arrays; they may
-    be let go of anywhere.
+    keeps an array, or rows of it, has it for good. Any thread may ask for arrays and
+    let go of them. Once pickled it has no memory: another process has its own.
     """
 
     def __init__(self) -> None:
@@ -42,10 +42,16 @@ class ReusedArrays:
         array : ndarray
             C-ordered.
         """
-        memory = self._free.pop() if self._free else np.empty(shape, dtype)
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = np.empty(shape, dtype)
         if memory.shape != shape or memory.dtype != dtype:
             memory = np.empty(shape, dtype)
         return np.asarray(_Lent(memory, self))
+
+    def __reduce__(self) -> Any:
+        return ReusedArrays, ()
 
     def close(self) -> None:
         """Let go of all memory that nobody has, now and later."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import SGDClassifier
 
 import dfml
@@ -177,6 +179,40 @@ def test_hive_partitions_go_through_pandas(tmp_path):
     direct, _ = both_ways(dd.read_parquet(tmp_path / "lake"))
 
     assert set(direct) == {None}
+
+
+class Keeps(BaseEstimator):
+    """Keeps every block that it was given."""
+
+    def partial_fit(self, X, y=None):
+        self.blocks_ = [*getattr(self, "blocks_", []), X]
+        return self
+
+
+def test_memory_of_a_block_that_is_kept_is_not_used_again(tmp_path):
+    contents = [columns(a=RNG.normal(size=ROWS)) for _ in range(12)]
+    frame = dd.read_parquet(write(tmp_path, *contents))[["a", "c"]]
+    with dask.config.set(scheduler="threads", num_workers=2):
+        blocks = dfml.Incremental(Keeps()).fit(frame).blocks_
+
+    files = [f"{number}.parquet" for number in range(12)]
+    assert len(blocks) == len(files)
+    for block, file in zip(blocks, files, strict=True):
+        expected = pd.read_parquet(tmp_path / file)[["a", "c"]].astype("float64")
+        pd.testing.assert_frame_equal(block, expected, check_exact=True)
+
+
+def test_memory_of_a_block_that_is_gone_is_used_again(tmp_path):
+    frame = dd.read_parquet(write(tmp_path, *[columns()] * 6))
+    packer = _frames.join("fit", frame, "label").packer()
+    table = _frames.join("fit", frame, "label")
+    places = set()
+    with dask.config.set(scheduler="synchronous"):
+        for _, loaded in Partitions(table.joint, BlockReads(packer)).stream():
+            places.add(loaded.value.X.to_numpy().ctypes.data)
+            del loaded
+
+    assert len(places) < 6
 
 
 def test_a_file_without_rows_is_an_empty_partition(tmp_path):
