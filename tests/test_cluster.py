@@ -20,6 +20,7 @@ from sklearn.linear_model import SGDClassifier
 from dfml import IID, Incremental, ParallelPostFit
 from dfml.exceptions import LabelError
 from dfml.iid.linear_model import LogisticRegression
+from tests.clusters import local_cluster
 from tests.conftest import FEATURES, make_table
 
 distributed = pytest.importorskip("distributed")
@@ -34,17 +35,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def client():
-    with (
-        dask.config.set({"distributed.worker.daemon": True}),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with local_cluster(set_as_default=False) as client:
         yield client
 
 

@@ -35,6 +35,7 @@ from dfml.exceptions import (
     QueryError,
 )
 from dfml.sources import _lazy_frame, _spill
+from tests.clusters import local_cluster
 
 N_ROWS = 20_000
 COLUMNS = """
@@ -310,17 +311,9 @@ def test_schedulers(con, scheduler):
 
 @pytest.mark.distributed
 def test_a_cluster_reads_the_spill(con, caplog):
-    from distributed import Client, LocalCluster
-
     relation = con.sql("SELECT a, b, late FROM t")
     expected = Incremental(sgd()).fit(relation, y="late")
-    cluster = LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        dashboard_address="127.0.0.1:0",
-        host="127.0.0.1",
-    )
-    with cluster, Client(cluster), caplog.at_level(logging.INFO, "dfml"):
+    with local_cluster(n_workers=1), caplog.at_level(logging.INFO, "dfml"):
         model = Incremental(sgd()).fit(relation, y="late")
         assert model.score(relation) == expected.score(relation)
     assert "the workers of a cluster read them" in caplog.text

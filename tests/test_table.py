@@ -41,6 +41,7 @@ from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 from dfml.sources import _row_groups
 from dfml.table import plan_job, predict_table, run_job
+from tests.clusters import local_cluster
 from tests.sinks.faults import Dying, Failure
 
 
@@ -659,17 +660,7 @@ def test_threads_that_wait_for_the_disk_do_not_compute(tmp_path, rows, monkeypat
 
 @pytest.mark.distributed
 def test_cluster(tmp_path, lake, rows, model):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        distributed.Client(cluster),
-        dask.config.set(scheduler=None),
-    ):
+    with local_cluster():
         predict_table(model, lake, tmp_path / "out")
         again = predict_table(model, lake, tmp_path / "out")
 

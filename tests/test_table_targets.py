@@ -17,6 +17,7 @@ import dfml
 from dfml.exceptions import DiskFullError, TargetError, TargetExistsError
 from dfml.sinks._files import FileSystem
 from dfml.table import PredictionReport, plan_job, predict_table, run_job
+from tests.clusters import local_cluster
 from tests.sinks.places import DAYS, PLACES, opened
 from tests.sinks.test_targets import Stops
 
@@ -141,17 +142,7 @@ def test_processes(tmp_path, lake, rows, model):
 @pytest.mark.distributed
 def test_cluster(tmp_path, lake, rows, model):
     """Workers write parts, and the driver, who has the handles, commits."""
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        distributed.Client(cluster),
-        dask.config.set(scheduler=None),
-    ):
+    with local_cluster():
         for kind in PLACES:
             (tmp_path / kind).mkdir()
             with opened(kind, tmp_path / kind) as place:

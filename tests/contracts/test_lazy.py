@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dfml import IID, Incremental
 from dfml.testing import check_lazy_estimator
+from tests.clusters import local_cluster
 from tests.contracts.pairs import PAIRS
 
 
@@ -43,16 +44,7 @@ def test_processes(estimator):
 @pytest.mark.distributed
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of dask's own connections
 def test_a_cluster():
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with local_cluster(set_as_default=False) as client:
         check_lazy_estimator(
             Incremental(SGDClassifier(random_state=0)),
             kinds=["dask"],

@@ -21,6 +21,7 @@ from sklearn.linear_model import LinearRegression, SGDClassifier
 import dfml
 from dfml.exceptions import BadFileError, SourceError, TargetExistsError
 from dfml.sources._open import open_table
+from tests.clusters import local_cluster
 from tests.contracts.sources import KINDS
 
 pytest.importorskip("deltalake")
@@ -188,17 +189,7 @@ def test_target_inside_the_source_is_refused(source, model):
 
 @pytest.mark.distributed
 def test_cluster(tmp_path, model):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        distributed.Client(cluster),
-        dask.config.set(scheduler=None),
-    ):
+    with local_cluster():
         for kind in KINDS:
             source = kind.make(tmp_path, SCHEMA, FILES)
             target = tmp_path / f"from {kind.name}"

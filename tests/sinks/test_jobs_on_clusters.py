@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 import dfml
 from dfml.exceptions import DiskFullError
+from tests.clusters import local_cluster
 from tests.conftest import FEATURES, make_table
 
 distributed = pytest.importorskip("distributed")
@@ -54,16 +55,7 @@ def model(table):
 
 @pytest.fixture
 def client():
-    with (
-        dask.config.set({"distributed.worker.daemon": True, "scheduler": None}),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with local_cluster() as client:
         yield client
 
 

@@ -21,6 +21,7 @@ from dfml import read_sql
 from dfml._data_tokens import data_token
 from dfml.exceptions import QueryError, SourceError
 from dfml.sources._cuts import find_cuts
+from tests.clusters import local_cluster
 
 ROWS = "SELECT i AS id, i % 10 AS k, 's' || (i % 7) AS s FROM range(200) t(i)"
 
@@ -413,23 +414,12 @@ def test_a_file_that_is_gone(con, path):
 @pytest.mark.distributed
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_workers_open_the_file_to_read_only(path, tmp_path):
-    distributed = pytest.importorskip("distributed")
     with duckdb.connect(path) as con:
         con.execute(f"COPY t TO '{tmp_path}/t.parquet'")
     with (
         duckdb.connect(path, read_only=True) as con,
         duckdb.connect() as memory,
-        dask.config.set({"distributed.worker.daemon": True}),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-        client.as_current(),
-        dask.config.set(scheduler="distributed"),
+        local_cluster(),
     ):
         query = f"FROM '{tmp_path}/t.parquet'"
         for frame in (
