@@ -18,10 +18,14 @@ from dask.dataframe.io.parquet.arrow import ArrowDatasetEngine
 from dask.dataframe.io.parquet.core import ParquetFunctionWrapper
 from fsspec.implementations.local import LocalFileSystem
 
-from dfml._arrow_arrays import has_plain_numbers, to_array
+from dfml._arrow_arrays import fill_rows, has_plain_numbers
 from dfml._reused_arrays import ReusedArrays
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
     from dfml._arrays import Block
     from dfml._packer import Packer
 
@@ -30,6 +34,11 @@ __all__ = ["BlockReads"]
 # Of a column that are read at a time: what passes through the cache of the processors
 # is taken from the step that trains meanwhile.
 _BUFFER_BYTES = 2**16
+
+# A column that is copied to the array before the next one is read has not left the
+# cache. Each copy visits all rows of the array, and more rows than these leave it, too.
+_ROWS_BY_COLUMNS = 2**17
+_ROWS_OF_BATCH = 2**16
 
 
 @dataclass(frozen=True)
@@ -74,15 +83,21 @@ class BlockReads:
         if packer.dtype is None or packer.columns is None or packer.paired:
             return False
         given = ("partitions", "filters", "categories", "arrow_to_pandas")
+        dtypes = _dtypes_of(function)
         return (
             function.engine is ArrowDatasetEngine
             and type(function.fs) is LocalFileSystem
             and function.dtype_backend is None
             and not any(options.get(option) for option in given)
             and not any(options.get("read", {}).values())
-            and set(packer.columns) <= set(function.columns)
-            and all(map(_is_number, function.meta[list(packer.columns)].dtypes))
+            and set(packer.columns) <= dtypes.keys() & set(function.columns)
+            and all(_is_number(dtypes[name]) for name in packer.columns)
         )
+
+
+def _dtypes_of(function: ParquetFunctionWrapper) -> dict[str, Any]:
+    # Asked of each partition: choosing columns of a frame would take six times as long.
+    return dict(zip(function.meta.columns, function.meta.dtypes, strict=True))
 
 
 def _is_number(dtype: Any) -> bool:
@@ -130,29 +145,74 @@ class _ReadBlock:
     arrays: ReusedArrays
 
     def __call__(self) -> Block:
-        path, row_groups, _ = self.piece
-        table = self._table(path, row_groups)
-        if table is None:
-            return self.packer(self.task())
-        features = [table[name] for name in self.packer.features]
-        rest = table.drop_columns(self.packer.features).to_pandas()
-        array = to_array(features, self.packer.dtype, self.arrays.empty)
-        return self.packer.block(array, rest)
+        read = self._read()
+        return self.packer(self.task()) if read is None else self.packer.block(*read)
 
-    def _table(self, path: str, row_groups: Any) -> pa.Table | None:
-        """Read the columns; None if they are not as declared, or cannot be read."""
-        names = list(self.packer.columns)
+    def _read(self) -> tuple[np.ndarray, pd.DataFrame] | None:
+        """Read the features and the other columns; None if they are left to dask."""
+        path, row_groups, _ = self.piece
         try:
-            with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
+            # Reading ahead would copy what the system has in its memory once more.
+            with pq.ParquetFile(
+                path, buffer_size=_BUFFER_BYTES, pre_buffer=False
+            ) as file:
                 groups = _numbers(row_groups, file.num_row_groups)
-                table = file.read_row_groups(groups, names, use_threads=False)
+                n_rows = sum(file.metadata.row_group(each).num_rows for each in groups)
+                if not n_rows or not self._is_declared(file.schema_arrow):
+                    return None
+                return self._fill(_pieces(file, groups, n_rows, self._names), n_rows)
         except (OSError, pa.ArrowException):
             return None  # dask says what is wrong, as it always does
-        meta = self.function.meta
-        is_declared = table.schema.names == names and all(
-            _is_as_declared(table[name], meta[name].dtype) for name in names
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self.packer.columns)
+
+    def _is_declared(self, schema: pa.Schema) -> bool:
+        """Tell whether a file has the columns, each once and of the declared type."""
+        if any(len(schema.get_all_field_indices(name)) != 1 for name in self._names):
+            return False
+        chosen = pa.schema([schema.field(name) for name in self._names])
+        dtypes = _dtypes_of(self.function)
+        return has_plain_numbers(chosen) and all(
+            dtypes[each.name] == each.type.to_pandas_dtype() for each in chosen
         )
-        return table if is_declared and table.num_rows else None
+
+    def _fill(
+        self, pieces: Iterator[tuple[int, pa.Table]], n_rows: int
+    ) -> tuple[np.ndarray, pd.DataFrame] | None:
+        features = list(self.packer.features)
+        array = self.arrays.empty((n_rows, len(features)), self.packer.dtype)
+        others: dict[str, list[pa.Array]] = {
+            name: [] for name in self._names if name not in features
+        }
+        for start, table in pieces:
+            if not all(map(_is_as_pandas_reads_it, table.columns)):
+                return None
+            read = [name for name in features if name in table.column_names]
+            if read:  # one of the features, or all
+                rows, first = slice(start, start + len(table)), features.index(read[0])
+                some = array[rows, first : first + len(read)]
+                fill_rows(some, [table[name] for name in read])
+            for name in others.keys() & set(table.column_names):
+                others[name] += table[name].chunks
+        return array, pa.table(
+            {name: pa.chunked_array(chunks) for name, chunks in others.items()}
+        ).to_pandas()
+
+
+def _pieces(
+    file: pq.ParquetFile, groups: list[int], n_rows: int, names: list[str]
+) -> Iterator[tuple[int, pa.Table]]:
+    """Read a column after the other, or some rows of all; with where they start."""
+    if n_rows <= _ROWS_BY_COLUMNS:
+        for name in names:
+            yield 0, file.read_row_groups(groups, [name], use_threads=False)
+        return
+    start = 0
+    for batch in file.iter_batches(_ROWS_OF_BATCH, groups, names, use_threads=False):
+        yield start, pa.table(batch)
+        start += len(batch)
 
 
 def _numbers(row_groups: Any, n_all: int) -> list[int]:
@@ -161,9 +221,6 @@ def _numbers(row_groups: Any, n_all: int) -> list[int]:
     return [row_groups] if isinstance(row_groups, int) else list(row_groups)
 
 
-def _is_as_declared(column: pa.ChunkedArray, dtype: np.dtype[Any]) -> bool:
-    """Tell whether pandas would read the dtype too: with nulls, only floats."""
-    if column.null_count and not pa.types.is_floating(column.type):
-        return False
-    is_plain = has_plain_numbers(pa.schema([("column", column.type)]))
-    return is_plain and np.dtype(column.type.to_pandas_dtype()) == dtype
+def _is_as_pandas_reads_it(column: pa.ChunkedArray) -> bool:
+    """Tell whether pandas would read the declared dtype: with nulls, only floats."""
+    return not column.null_count or pa.types.is_floating(column.type)

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import SGDClassifier
 
 import dfml
-from dfml import _frames
+from dfml import _frames, _parquet_blocks
 from dfml._arrays import Block
 from dfml._parquet_blocks import BlockReads
 from dfml._partitions import Partitions, Turn
@@ -69,6 +69,15 @@ def assert_same_bits(direct, usual):
             np.testing.assert_array_equal(ours, theirs, strict=True)
 
 
+@pytest.fixture(params=["by columns", "by rows"])
+def way(request, monkeypatch):
+    """Read a column after the other, or as if the partitions were too tall for that."""
+    if request.param == "by rows":
+        monkeypatch.setattr(_parquet_blocks, "_ROWS_BY_COLUMNS", 1)
+        monkeypatch.setattr(_parquet_blocks, "_ROWS_OF_BATCH", 7)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -89,6 +98,7 @@ def test_numbers_are_read_as_blocks_of_the_same_bits(tmp_path, changed):
     assert_same_bits(*both_ways(frame))
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("split", [True, False, 2])
 def test_row_groups_are_read_as_blocks(tmp_path, split):
     folder = write(tmp_path, columns(), columns(), row_group_size=25)
@@ -113,6 +123,7 @@ def test_all_integers_make_an_integer_array(tmp_path):
     assert_same_bits(direct, usual)
 
 
+@pytest.mark.usefixtures("way")
 def test_columns_in_another_order_are_read_by_name(tmp_path):
     names = ["label", "c", "a", "w", "b", "d"]
     frame = dd.read_parquet(write(tmp_path, columns(), columns()))[names]
@@ -122,6 +133,7 @@ def test_columns_in_another_order_are_read_by_name(tmp_path):
     assert_same_bits(direct, usual)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -129,8 +141,9 @@ def test_columns_in_another_order_are_read_by_name(tmp_path):
         {"b": RNG.normal(size=ROWS)},
         {"d": pa.array([None, True] * (ROWS // 2))},
         {"label": pa.array([1.0, 0.0] * (ROWS // 2))},
+        {"b": pa.array([*range(ROWS - 1), None])},
     ],
-    ids=["null", "float", "null flag", "float label"],
+    ids=["null", "float", "null flag", "float label", "null at the end"],
 )
 def test_a_file_that_is_not_as_declared_is_read_by_dask(tmp_path, changed):
     folder = write(tmp_path, columns(), columns(**changed))
