@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["fill_rows", "has_plain_numbers", "to_array"]
 
@@ -26,7 +26,11 @@ def has_plain_numbers(schema: pa.Schema) -> bool:
     return all(any(is_kind(each.type) for is_kind in kinds) for each in schema)
 
 
-def to_array(columns: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray:
+def to_array(
+    columns: Sequence[Any],
+    dtype: np.dtype[Any],
+    empty: Callable[..., np.ndarray] = np.empty,
+) -> np.ndarray:
     """Copy columns to a new C-ordered array.
 
     Parameters
@@ -35,6 +39,8 @@ def to_array(columns: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray:
         At least one, of plain numbers.
     dtype : numpy dtype
         Of the array; where there is a null among integers, it is float64.
+    empty : callable, optional
+        Makes the array, as ``numpy.empty`` does.
 
     Returns
     -------
@@ -43,7 +49,7 @@ def to_array(columns: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray:
     """
     if dtype.kind not in "fc" and any(column.null_count for column in columns):
         dtype = np.dtype("float64")
-    array = np.empty((len(columns[0]), len(columns)), dtype=dtype)
+    array = empty((len(columns[0]), len(columns)), dtype=dtype)
     fill_rows(array, columns)
     return array
 

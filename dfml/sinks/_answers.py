@@ -7,7 +7,7 @@ and their Arrow types. Columns that are carried through never pass through panda
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 from dfml._arrow_arrays import has_plain_numbers, to_array
 from dfml._responders import make_responder
 from dfml._responses import RESPONSES
+from dfml._reused_arrays import ReusedArrays
 from dfml.exceptions import (
     ColumnCollisionError,
     ColumnMismatchError,
@@ -52,6 +53,8 @@ class Answers:
         What is read.
     schema : pyarrow Schema
         What is written: the kept columns, then the responses.
+    arrays : ReusedArrays, optional
+        Where features are: the memory of those that were answered serves the next.
     """
 
     responders: tuple[Responder, ...]
@@ -60,6 +63,7 @@ class Answers:
     kept: tuple[str, ...]
     needed: Any
     schema: Any
+    arrays: ReusedArrays = field(default_factory=ReusedArrays, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,7 +89,7 @@ class Answers:
             return
         # Numbers go to their array at once: by way of a frame they are copied twice.
         for responder in self.responders:
-            X: Any = to_array(features.columns, responder.dtype)
+            X: Any = to_array(features.columns, responder.dtype, self.arrays.empty)
             if responder.named:
                 X = pd.DataFrame(X, columns=list(self.features), copy=False)
             yield responder.answer(X, pd.RangeIndex(len(X)))
