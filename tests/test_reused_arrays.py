@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,3 +70,26 @@ def test_nothing_is_kept_after_the_end(arrays):
     closed.close()
     del last
     assert closed._free == []
+
+
+def copy_of(arrays):
+    return pickle.loads(pickle.dumps(arrays))
+
+
+def test_copies_in_one_process_use_the_same_memory_again(arrays):
+    first = copy_of(arrays).empty((3, 2), "float64")
+    second = copy_of(arrays).empty((3, 2), "float64")
+    where = address(first)
+    assert address(second) != where
+    del first
+    assert address(copy_of(arrays).empty((3, 2), "float64")) == where
+    assert arrays._free == []
+
+
+def test_copies_let_go_of_all_memory_with_their_last_array(arrays):
+    first, second = (copy_of(arrays).empty((3, 2), "float64") for _ in range(2))
+    gone = weakref.ref(copy_of(arrays))
+    del first
+    assert len(gone()._free) == 1
+    del second
+    assert gone() is None
