@@ -56,8 +56,8 @@ class ErrorReportingGroup(click.Group):
                 raise
             except BrokenPipeError:  # as in `dfml inspect model | head`
                 raise
-            except KeyboardInterrupt:
-                click.echo("Interrupted.", err=True)
+            except KeyboardInterrupt as interrupt:
+                click.echo(" ".join(["Interrupted.", *interrupt.args]), err=True)
                 ctx.exit(INTERRUPTED)
             except Exception as err:
                 if ctx.obj.get("debug"):

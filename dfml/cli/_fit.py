@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +17,8 @@ import dfml
 from dfml._partitionwise import PartitionwiseMixin
 from dfml.cli._command import names_option, output_options, print_json, print_table
 from dfml.cli._estimators import as_value, import_estimator, make_estimator
-from dfml.cli._rows import choose_columns, read_rows, source_options
-from dfml.cli._score import score_model
+from dfml.cli._rows import Rows, choose_columns, is_sql, source_options
+from dfml.cli._score import check_scoring, score_model
 from dfml.cli._status import Status
 from dfml.models import save_model
 
@@ -35,6 +38,9 @@ Examples:
   dfml fit "lake/*.parquet" --target price --drop id,name --mode iid \\
       --estimator sklearn.ensemble.HistGradientBoostingRegressor \\
       --output price.skops
+  dfml fit lake/ --validation newest.parquet --early-stopping --epochs 50 \\
+      --target late --estimator sklearn.linear_model.SGDClassifier \\
+      --checkpoint late.checkpoint --output late.skops
 """
 
 
@@ -79,6 +85,29 @@ Examples:
     " of them such as 0.1.  [default: first]",
 )
 @click.option("--shuffle", is_flag=True, help="Permute rows and partitions each epoch.")
+@click.option(
+    "--validation",
+    metavar="SOURCE",
+    help="Other rows, to score each epoch on; SQL runs in --database too.",
+)
+@click.option(
+    "--early-stopping",
+    is_flag=True,
+    help="Stop when five epochs have not raised the score on --validation, or else on"
+    " the partitions before they are trained on.",
+)
+@click.option(
+    "--scoring",
+    metavar="NAME",
+    help="Scorer of scikit-learn for these scores, such as roc_auc.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Save the training here every two seconds: after a crash, or Ctrl-C, the same"
+    " command goes on. Rows of SQL are kept here until it is done.",
+)
 @names_option("--classes", help="All classes; found if not given.")
 @click.option("--sample-weight", metavar="COLUMN", help="Weights of the rows.")
 @names_option("--features", help="Train on these columns only.")
@@ -104,6 +133,10 @@ def fit(
     mode: str,
     epochs: int,
     shuffle: bool,
+    validation: str | None,
+    early_stopping: bool,
+    scoring: str | None,
+    checkpoint: Path | None,
     sample: str | None,
     classes: list[str] | None,
     sample_weight: str | None,
@@ -120,28 +153,49 @@ def fit(
     folder of a Delta table. The features are all columns but the target and the weight.
     """
     check_output(output)
+    check_scoring(scoring)
     cls = import_estimator(estimator)
     inner = make_estimator(cls, parameters, random_state)
-    model = make_model(inner, mode, epochs, shuffle, sample, random_state)
+    passes = {
+        "epochs": epochs,
+        "shuffle": shuffle,
+        "early_stopping": early_stopping,
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+    }
+    model = make_model(inner, mode, passes, sample, scoring, random_state)
     check_target(inner, target, sample_weight, scored)
+    if scoring is not None and not (scored or validation or early_stopping):
+        raise click.UsageError(
+            "--scoring goes with --score, --validation or --early-stopping."
+        )
+    if validation is not None and target is None:
+        raise click.UsageError("--validation is scored. Pass --target COLUMN.")
     options: dict[str, Any] = {}
     if classes is not None:
         options["classes"] = [as_value(name) for name in classes]
     if sample_weight is not None:
         options["sample_weight"] = sample_weight
     labels = [name for name in (target, sample_weight) if name is not None]
+    rows = Rows("dfml fit", database, rows_per_partition, kept_in=checkpoint)
     with Status("reading") as status:
         begin = time.perf_counter()
-        frame = read_rows("dfml fit", source, sql, database, rows_per_partition)
+        frame = rows.read(source, sql)
         frame = choose_columns("dfml fit", frame, features, drop or [], labels)
+        if validation is not None:
+            names = [n for n in frame.columns if n not in labels]
+            options["validation"] = read_validation(rows, validation, names, target)
         read = time.perf_counter()
         status.say(f"training {cls.__name__} on {frame.npartitions} partitions")
         status.follow()
-        model.fit(frame, y=target, **options)
+        try:
+            model.fit(frame, y=target, **options)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(how_far(model, checkpoint)) from None
         trained = time.perf_counter()
         status.say("scoring")
-        score = score_model(model, frame, target) if scored else None
+        score = score_model(model, frame, target, scoring) if scored else None
         save_model(model, output)
+    rows.remove()
     facts = {
         "model": str(output),
         "estimator": estimator,
@@ -153,6 +207,7 @@ def fit(
         **what_was_seen(model),
         "read_seconds": round(read - begin, 3),
         "fit_seconds": round(trained - read, 3),
+        "validation_scores": plain_scores(model),
         "score": score,
     }
     (print_json if as_json else print_fit)(facts)
@@ -214,9 +269,9 @@ def make_sample(text: str | None) -> Any:
 def make_model(
     estimator: BaseEstimator,
     mode: str,
-    epochs: int,
-    shuffle: bool,
+    passes: dict[str, Any],
     sample: str | None,
+    scoring: str | None,
     random_state: int | None,
 ) -> Any:
     """Wrap an estimator for tables, unless it is one of dfml's own.
@@ -228,9 +283,10 @@ def make_model(
     """
     if sample is not None and mode != "iid":
         raise click.UsageError("--sample goes with --mode iid.")
-    if mode == "iid" and (epochs > 1 or shuffle):
-        raise click.UsageError("--epochs and --shuffle go with --mode incremental.")
-    if isinstance(estimator, PartitionwiseMixin):
+    is_own = isinstance(estimator, PartitionwiseMixin)
+    if mode == "iid" or is_own:
+        check_no_passes(passes)
+    if is_own:
         return estimator
     if mode == "iid":
         chosen = make_sample(sample)
@@ -242,8 +298,49 @@ def make_model(
             " Pass --mode iid to fit it on the first one."
         )
     return dfml.Incremental(
-        estimator, epochs=epochs, shuffle=shuffle, random_state=random_state
+        estimator, scoring=scoring, random_state=random_state, **passes
     )
+
+
+def check_no_passes(passes: dict[str, Any]) -> None:
+    """Refuse options of passes over all rows where there are none.
+
+    Raises
+    ------
+    click.UsageError
+        Naming the options.
+    """
+    defaults = inspect.signature(dfml.Incremental).parameters
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, value in passes.items()
+        if value != defaults[name].default
+    ]
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)}: only with --mode incremental, and an --estimator that"
+            " has partial_fit."
+        )
+
+
+def read_validation(
+    rows: Rows, source: str, features: list[str], target: str | None
+) -> tuple[Any, Any]:
+    """Read the rows that epochs are scored on: features and target."""
+    if not is_sql(source):
+        rows = replace(rows, database=None, rows_per_partition=None)
+    labels = [] if target is None else [target]
+    held = choose_columns("dfml fit", rows.read(source), features, [], labels)
+    return held[features], held[target]
+
+
+def how_far(model: Any, checkpoint: Path | None) -> str:
+    """Say where an interrupted training has come to."""
+    n_steps = getattr(model, "n_partitions_seen_", 0)
+    text = f"{n_steps} partitions were trained on, and no model was written."
+    if checkpoint is None:
+        return text
+    return f"{text} The same command goes on from the checkpoint in '{checkpoint}'."
 
 
 def plain_classes(model: Any) -> Any:
@@ -252,6 +349,12 @@ def plain_classes(model: Any) -> Any:
     if isinstance(classes, list):  # several targets
         return [each.tolist() for each in classes]
     return None if classes is None else classes.tolist()
+
+
+def plain_scores(model: Any) -> list[float | None] | None:
+    """Return the scores of the epochs, null where there is none."""
+    scores = getattr(model, "validation_scores_", None)
+    return scores and [None if math.isnan(each) else each for each in scores]
 
 
 def what_was_seen(model: Any) -> dict[str, Any]:
@@ -264,6 +367,7 @@ def print_fit(facts: dict[str, Any]) -> None:
     """Print what was trained, on what, for how long."""
     seen = facts.get("n_samples_seen")
     classes, score = facts["classes"], facts["score"]
+    epochs = facts["validation_scores"]
     print_table(
         {
             "model": facts["model"],
@@ -273,11 +377,17 @@ def print_fit(facts: dict[str, Any]) -> None:
             "classes": classes and ", ".join(map(str, classes)),
             "rows": None if seen is None else f"{seen:,}",
             "partitions": describe_partitions(facts),
+            "scores of epochs": epochs and ", ".join(map(as_text, epochs)),
             "score": None if score is None else f"{score:.6g} on the rows of SOURCE",
             "seconds": f"{facts['read_seconds']:.1f} to read,"
             f" {facts['fit_seconds']:.1f} to train",
         }
     )
+
+
+def as_text(score: float | None) -> str:
+    """Show a score."""
+    return "-" if score is None else f"{score:.6g}"
 
 
 def describe_partitions(facts: dict[str, Any]) -> str:

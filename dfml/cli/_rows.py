@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import glob
 import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import dfml
+from dfml._digest import content_digest
 from dfml.exceptions import ColumnMismatchError, SourceError
 from dfml.sources._open import open_frame
 
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
     import dask.dataframe as dd
     import duckdb
 
-__all__ = ["choose_columns", "is_sql", "read_rows", "source_options"]
+__all__ = ["Rows", "choose_columns", "is_sql", "source_options"]
+
+_KEPT = "rows-"
 
 SQL_START = re.compile(
     r"\s*\(*\s*(select|with|from|values|pivot|--|/\*)", re.IGNORECASE
@@ -49,33 +54,69 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def read_rows(
-    where: str,
-    source: str | None,
-    sql: str | None,
-    database: Path | None,
-    rows_per_partition: int | None,
-) -> dd.DataFrame:
-    """Return the rows as a dask DataFrame; SQL runs now.
+@dataclass(frozen=True)
+class Rows:
+    """Reads the sources of a command.
 
-    Raises
-    ------
-    click.UsageError
-        If there is not exactly one source, or an option does not go with it.
+    Parameters
+    ----------
+    where : str
+        The command, for messages.
+    database : Path, optional
+        File that SQL runs in.
+    rows_per_partition : int, optional
+        Of the result of SQL.
+    kept_in : Path, optional
+        Folder that has the rows of SQL until they are removed: the same SQL finds them
+        there, in a later process too.
     """
-    if (source is None) == (sql is None):
-        raise click.UsageError("Give one SOURCE, or --sql TEXT.")
-    if not (source or sql or "").strip():
-        raise click.UsageError("SOURCE is empty.")
-    query = sql if source is None else _query_in(source)
-    if query is None:
-        if database is not None or rows_per_partition is not None:
+
+    where: str
+    database: Path | None = None
+    rows_per_partition: int | None = None
+    kept_in: Path | None = None
+
+    def read(self, source: str | None, sql: str | None = None) -> dd.DataFrame:
+        """Return the rows as a dask DataFrame; SQL runs now.
+
+        Raises
+        ------
+        click.UsageError
+            If there is not exactly one source, or an option does not go with it.
+        """
+        if (source is None) == (sql is None):
+            raise click.UsageError("Give one SOURCE, or --sql TEXT.")
+        if not (source or sql or "").strip():
+            raise click.UsageError("SOURCE is empty.")
+        query = sql if source is None else _query_in(source)
+        if query is not None:
+            return self._run(query)
+        if self.database is not None or self.rows_per_partition is not None:
             raise click.UsageError(
                 f"--database and --rows-per-partition go with SQL. {source!r} is"
                 " neither SQL text nor a .sql file; a whole table is 'FROM name'."
             )
-        return _read_table(where, str(source))
-    return _run(where, query, database, rows_per_partition)
+        return _read_table(self.where, str(source))
+
+    def _run(self, query: str) -> dd.DataFrame:
+        place = None
+        if self.kept_in is not None:
+            self.kept_in.mkdir(parents=True, exist_ok=True)
+            job = content_digest(query, str(self.database), self.rows_per_partition)
+            place = self.kept_in / f"{_KEPT}{job[:32]}"
+        with _open_database(self.where, self.database) as connection:
+            return dfml.read_sql(
+                query,
+                connection,
+                rows_per_partition=self.rows_per_partition,
+                spill_to=place,
+            )
+
+    def remove(self) -> None:
+        """Remove the rows that were kept."""
+        if self.kept_in is not None:
+            for place in self.kept_in.glob(f"{_KEPT}*"):
+                shutil.rmtree(place)
 
 
 def _query_in(source: str) -> str | None:
@@ -99,13 +140,6 @@ def is_sql(source: str) -> bool:
 
 def _is_text(source: str) -> bool:
     return bool(SQL_START.match(source)) and any(map(str.isspace, source))
-
-
-def _run(
-    where: str, query: str, database: Path | None, rows_per_partition: int | None
-) -> dd.DataFrame:
-    with _open_database(where, database) as connection:
-        return dfml.read_sql(query, connection, rows_per_partition=rows_per_partition)
 
 
 def _open_database(where: str, database: Path | None) -> duckdb.DuckDBPyConnection:

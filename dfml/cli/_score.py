@@ -12,7 +12,7 @@ from sklearn.metrics import get_scorer_names
 from dfml._scoring import score_lazily
 from dfml.cli._command import output_options, print_json, print_table
 from dfml.cli._model import model_argument, read_model, trust_option
-from dfml.cli._rows import read_rows, source_options
+from dfml.cli._rows import Rows, source_options
 from dfml.cli._status import Status
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import dask.dataframe as dd
 
-__all__ = ["score", "score_model"]
+__all__ = ["check_scoring", "score", "score_model"]
 
 EXAMPLES = """
 \b
@@ -68,7 +68,7 @@ def score(
     begin = time.perf_counter()
     fitted = read_model(model, trust)
     with Status("reading") as status:
-        frame = read_rows("dfml score", source, sql, database, rows_per_partition)
+        frame = Rows("dfml score", database, rows_per_partition).read(source, sql)
         status.say("scoring")
         value = score_model(fitted, frame, target, scoring, sample_weight)
         n_rows = len(frame)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import functools
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -353,8 +356,111 @@ def test_ctrl_c_writes_no_model(fit, lake, output, monkeypatch):
     result = fit(lake, "--features", "a")
 
     assert result.exit_code == 130
-    assert result.stderr == "Interrupted.\n"
+    said = "Interrupted. 0 partitions were trained on, and no model was written.\n"
+    assert result.stderr == said
     assert not output.exists()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Count the steps; after so many of them somebody presses Ctrl-C."""
+    partial_fit, counted = SGDClassifier.partial_fit, {"steps": 0, "until": 10**9}
+
+    @functools.wraps(partial_fit)
+    def count(self, *args, **options):
+        counted["steps"] += 1
+        if counted["steps"] == counted["until"]:
+            os.kill(os.getpid(), signal.SIGINT)
+        return partial_fit(self, *args, **options)
+
+    monkeypatch.setattr(SGDClassifier, "partial_fit", count)
+    monkeypatch.setattr("dfml._checkpoints.EVERY_SECONDS", 0.0)
+    return counted
+
+
+@pytest.mark.parametrize("kind", ["files", "SQL"])
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
+    fit, lake, output, tmp_path, calls, kind
+):
+    folder = tmp_path / "somewhere" / "checkpoint"
+    source = f"SELECT * FROM '{lake}/*.parquet' ORDER BY id" if kind == "SQL" else lake
+    options = ["--features", "a,b", *PARAMS, "--epochs", "3", "--shuffle"]
+    if kind == "SQL":
+        options += ["--rows-per-partition", "100"]
+    whole = fit(source, *options)
+    assert whole.exit_code == 0, whole.output
+    expected, n_all = load_model(output).coef_, calls["steps"]
+    output.unlink()
+
+    calls.update(steps=0, until=7)
+    stopped = fit(source, *options, "--checkpoint", folder)
+    n_before = calls["steps"]
+    calls.update(steps=0, until=10**9)
+    done = fit(source, *options, "--checkpoint", folder)
+
+    assert (stopped.exit_code, done.exit_code) == (130, 0), done.output
+    assert "7 partitions were trained on" in stopped.stderr
+    assert f"from the checkpoint in '{folder}'" in stopped.stderr
+    assert n_before + calls["steps"] in (n_all, n_all + 1)
+    np.testing.assert_array_equal(load_model(output).coef_, expected)
+    assert list(folder.iterdir()) == []
+
+
+def test_epochs_end_early_by_the_score_of_other_rows(fit, lake, output):
+    options = ["--epochs", "60", "--early-stopping", "--scoring", "roc_auc", "--json"]
+    held = f"SELECT * FROM '{lake}/0.parquet' WHERE a < 1"
+    found = [
+        fit(lake, "--features", "a,b", *PARAMS, *options, "--validation", source)
+        for source in (lake / "0.parquet", held)
+    ]
+
+    for result in found:
+        assert result.exit_code == 0, result.output
+        scores = json.loads(result.stdout)["validation_scores"]
+        assert 5 < len(scores) < 60
+        assert all(0.5 < score <= 1 for score in scores)
+    model = load_model(output)
+    assert model.scoring == "roc_auc"
+    assert model.validation_scores_ == scores
+
+
+def test_scores_of_epochs_are_shown(fit, lake):
+    options = ["--features", "a,b", "--epochs", "2", "--validation", lake / "0.parquet"]
+    result = fit(lake, *options)
+
+    assert result.exit_code == 0, result.output
+    (line,) = [each for each in result.stdout.splitlines() if "scores of ep" in each]
+    assert line.count("0.") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--mode", "iid", "--checkpoint", "x", "--early-stopping"],
+            "--early-stopping",
+        ),
+        (["--mode", "iid", "--checkpoint", "x"], "--checkpoint: only with --mode incr"),
+        (["--scoring", "roc_auc"], "goes with --score, --validation or"),
+        (["--early-stopping", "--scoring", "roc_acu"], "Did you mean roc_auc"),
+    ],
+)
+def test_options_that_do_not_go_together(fit, lake, output, options, message):
+    result = fit(lake, "--features", "a", *options)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not output.exists()
+
+
+def test_validation_needs_a_target(run, lake, output):
+    result = run(
+        *("fit", lake, "--estimator", "sklearn.preprocessing.StandardScaler"),
+        *("--output", output, "--validation", lake),
+    )
+
+    assert result.exit_code == 2
+    assert "--validation is scored" in result.stderr
 
 
 def test_a_model_that_cannot_be_stored(fit, lake, output, monkeypatch):
