@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 
-from _processes import DISTURBED
 from _report import at_least, at_most, met, spread, table, times
 
 CORES = os.cpu_count()
@@ -86,11 +84,6 @@ def agreement(m):
 
 
 def page(m, versions, options):
-    packages = ", ".join(f"{name} {number}" for name, number in versions.items())
-    timed = [
-        each["others"] for group in m.values() for each in group if "others" in each
-    ]
-    disturbed = sum(others > DISTURBED for others in timed)
     return f"""\
 # Speed and memory of scoring a lake
 
@@ -106,9 +99,7 @@ memory; PySpark (`local[{CORES}]`) runs in its own environment on the same files
 - *to_parquet* is `ddf.ml.predict(model).to_parquet(...)`: the same predictions without
   the commit.
 
-{CORES} cores of a virtual machine. A measurement during which other programs had more
-than {DISTURBED} of a core is repeated; {disturbed} of {len(timed)} stayed disturbed.
-Python {platform.python_version()}; {packages}.
+{m.conditions(versions)}
 
 {table(("what", "demanded", "measured", "met"), list(rows(m)))}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import platform
 import subprocess
 import sys
 import threading
@@ -43,6 +45,23 @@ class Measured(defaultdict):
 
     def seconds(self, name):
         return self.of(name, "seconds")
+
+    def conditions(self, versions):
+        """Say on what machine this was, how busy it was, and with which packages."""
+        shares = [
+            figures["others"]
+            for group in self.values()
+            for figures in group
+            if "others" in figures
+        ]
+        n_disturbed = sum(share > DISTURBED for share in shares)
+        packages = ", ".join(f"{name} {number}" for name, number in versions.items())
+        return (
+            f"{os.cpu_count()} cores of a virtual machine. A measurement during which "
+            f"other programs\nhad more than {DISTURBED} of a core is repeated; "
+            f"{n_disturbed} of {len(shares)} stayed disturbed.\n"
+            f"Python {platform.python_version()}; {packages}."
+        )
 
 
 class Contestant:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
-
 from _models import SLOWER
-from _processes import DISTURBED
 from _table import N_FILES, N_ROWS
 
 CORES = 2
@@ -192,19 +188,11 @@ bookkeeping of a step. A step of `SGDClassifier` on ten rows takes another 1.0 m
 def page(measured, versions):
     f = Figures(measured)
     lines = [(*row[:2], row[2], row[3]) for row in rows(f)]
-    packages = ", ".join(f"{name} {number}" for name, number in versions.items())
     one = {"dfml-threads", "dfml-cluster", "dask-ml-threads", "dask-ml-cluster", "loop"}
     models = {figures["model"] for name in one for figures in measured[name]}
     equal = "All of these fits gave the same model, bit for bit."
     if len(models) > 1:
         equal = "**The fits of this table did not all give the same model.**"
-    disturbed = [
-        figures["others"]
-        for group in measured.values()
-        for figures in group
-        if figures.get("others", 0) > DISTURBED
-    ]
-    timed = sum("others" in x for group in measured.values() for x in group)
     return f"""\
 # Speed and memory of training
 
@@ -217,9 +205,7 @@ Only `fit` is timed, after a warm-up; dask-ml runs in its own environment on the
 files. Memory is the resident memory of the process and its children above what it was
 before `fit`, in new processes, sampled.
 
-{os.cpu_count()} cores of a virtual machine. A measurement during which other programs
-had more than {DISTURBED} of a core is repeated; {len(disturbed)} of {timed} stayed
-disturbed. Python {platform.python_version()}; {packages}.
+{measured.conditions(versions)}
 
 {table(("what", "demanded", "measured", "met"), lines)}
 

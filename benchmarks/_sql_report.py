@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 
 import _sql_training
-from _processes import DISTURBED
 from _report import at_least, at_most, met, spread, table, times
 
 CORES = os.cpu_count()
@@ -84,11 +82,6 @@ def seconds_table(m):
 
 
 def page(m, versions, options):
-    packages = ", ".join(f"{name} {number}" for name, number in versions.items())
-    timed = [
-        each["others"] for group in m.values() for each in group if "others" in each
-    ]
-    disturbed = sum(others > DISTURBED for others in timed)
     return f"""\
 # Speed of models in SQL
 
@@ -98,9 +91,7 @@ rows, 20 float64 features, read from the page cache: {options.files} of them, fo
 forest {options.forest_files}. Each way gives one feature and the label of all rows to
 an Arrow reader. Models are registered, and written as SQL, before the clock starts.
 
-{CORES} cores of a virtual machine. A measurement during which other programs had more
-than {DISTURBED} of a core is repeated; {disturbed} of {len(timed)} stayed disturbed.
-Python {platform.python_version()}; {packages}.
+{m.conditions(versions)}
 
 {table(HEAD, list(rows(m)))}
 

@@ -74,11 +74,7 @@ class Packer:
     def __call__(self, loaded: Any) -> Block:
         """Turn one loaded partition into arrays."""
         X, y, weight = self.split(loaded)
-        return Block(
-            pack_features(X, self.dtype, named=self.named),
-            None if y is None else self.labels(y),
-            None if weight is None else pack_weights(weight),
-        )
+        return self._block(pack_features(X, self.dtype, named=self.named), y, weight)
 
     def block(self, array: np.ndarray, rest: pd.DataFrame) -> Block:
         """Put a block together of an array of the features and the other columns."""
@@ -86,10 +82,14 @@ class Packer:
         if self.named:
             X = pd.DataFrame(array, columns=self.features, copy=False)
         names, weight = self.target_columns, self.weight
+        y = None if names is None else rest[names]
+        return self._block(X, y, None if weight is None else rest[weight])
+
+    def _block(self, X: Any, y: Any, weight: Any) -> Block:
         return Block(
             X,
-            None if names is None else self.labels(rest[names]),
-            None if weight is None else pack_weights(rest[weight]),
+            None if y is None else self.labels(y),
+            None if weight is None else pack_weights(weight),
         )
 
     @property
