@@ -7,6 +7,7 @@ a table knows these two protocols and nothing of files, logs or snapshots.
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,7 @@ __all__ = [
     "NoRows",
     "Part",
     "SourceTable",
+    "reading",
     "unreadable",
 ]
 
@@ -155,6 +157,24 @@ class NoRows:
 
 class ChangedFileError(OSError):
     """A file is not the one that was listed."""
+
+
+@contextmanager
+def reading(where: str, part: Part, hint: str = CHECK_FILE) -> Iterator[None]:
+    """Name the part in the error, if what is read in the body is broken.
+
+    Raises
+    ------
+    SourceError
+        As :func:`unreadable` makes it.
+    """
+    try:
+        yield
+    except SourceError:
+        raise
+    except BROKEN as err:
+        what = f"{part.describe()} (part {part.number})"
+        raise unreadable(where, what, err, hint) from err
 
 
 def unreadable(

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dfml.exceptions import SourceError
 from dfml.sources._arrow_types import fits
-from dfml.sources._base import BROKEN, unreadable
+from dfml.sources._base import reading, unreadable
 from dfml.sources._delta_log import (
     DeltaColumn,
     LoggedFile,
@@ -85,7 +85,7 @@ class DeltaPart:
         """Read some columns; see :class:`dfml.sources._base.Part`."""
         null = {each.name: pa.scalar(None, each.type) for each in schema}
         names = [name for name in schema.names if name not in self.values]
-        try:
+        with reading(where, self, _RESTORE):
             batches = self.groups.read([self.stored.get(n, n) for n in names], "us")
             values = null | self.values
             tables = (
@@ -93,11 +93,6 @@ class DeltaPart:
                 for each in batches
             )
             yield from self._undeleted(tables)
-        except SourceError:
-            raise
-        except BROKEN as err:
-            what = f"{self.describe()} (part {self.number})"
-            raise unreadable(where, what, err, _RESTORE) from err
 
     def _undeleted(self, tables: Iterator[Any]) -> Iterator[Any]:
         if self.keep is None:

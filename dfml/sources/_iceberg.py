@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from dfml._optional import import_optional
 from dfml.exceptions import InputTypeError, SourceError
-from dfml.sources._base import BROKEN, unreadable
+from dfml.sources._base import BROKEN, reading, unreadable
 from dfml.sources._files import is_inside, local_path
 from dfml.sources._row_groups import to_schema
 
@@ -93,17 +93,12 @@ class IcebergPart:
     def read(self, where: str, schema: Any) -> Iterator[Any]:
         """Read some columns; see :class:`dfml.sources._base.Part`."""
         n_rows = 0
-        try:
+        with reading(where, self, _RESTORE):
             for batch in self.reading.read(self.task, schema.names):
                 n_rows += batch.num_rows
                 yield to_schema(where, self, batch, schema)
             if n_rows != self.n_rows:
                 raise OSError(f"{n_rows} rows where the table says {self.n_rows}")
-        except SourceError:
-            raise
-        except BROKEN as err:
-            what = f"{self.describe()} (part {self.number})"
-            raise unreadable(where, what, err, _RESTORE) from err
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dfml.exceptions import BadFileError, SourceError
 from dfml.sources._arrow_types import merge_types
-from dfml.sources._base import BROKEN, unreadable
+from dfml.sources._base import reading
 from dfml.sources._files import (
     SourceFile,
     check_keys,
@@ -79,14 +79,9 @@ class ParquetPart:
         keys = {
             name: pa.scalar(value, pa.string()) for name, value in self.groups.file.keys
         }
-        try:
+        with reading(where, self):
             for batch in self.groups.read(schema.names):
                 yield to_schema(where, self, batch, schema, keys)
-        except SourceError:
-            raise
-        except BROKEN as err:
-            what = f"{self.describe()} (part {self.number})"
-            raise unreadable(where, what, err) from err
 
 
 @dataclass
