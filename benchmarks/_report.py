@@ -174,11 +174,17 @@ trains, on two cores; dask-ml does both on two.
 **LocalCluster.** Rows stay on the worker that has loaded them and the model moves: from
 the end of a step to the start of the next on the other worker pass about 5 ms (task
 stream), which that worker spends loading. Loads take {far_loads:.2f} s where they run,
-against {loads:.2f} s on threads: nannies start workers with
-`MALLOC_TRIM_THRESHOLD_=65536`, so memory goes back to the system after each partition
-and comes in again page by page, around 5,600 page faults a partition against a few
-hundred. dask-ml pays the same. With steps that take longer than a load none of this
+against {loads:.2f} s on threads: the scheduler and the client need 0.36 s of the same
+two cores (resource usage), and the event loops of the workers some more. And nannies
+start workers with `MALLOC_TRIM_THRESHOLD_=65536`, so what scikit-learn allocates in a
+step goes back to the system and comes in again page by page, around 1,100 page faults a
+partition. dask-ml pays the same. With steps that take longer than a load none of this
 shows: see the slow model.
+
+**Memory on the cluster.** What a table ten times longer takes more is what dask keeps
+of its last 1,000 messages and transitions, in the scheduler and in each worker. Then it
+is full: in four fits of 400 partitions one after another the process of the scheduler
+had 223, 238, 238 and 238 thousand objects.
 
 **Small partitions.** The model of that row counts and does nothing else, so that what
 is left is dask's lowering and loads, the arrays, two hand-overs between threads and the
