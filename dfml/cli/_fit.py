@@ -153,7 +153,6 @@ def fit(
     folder of a Delta table. The features are all columns but the target and the weight.
     """
     check_output(output)
-    check_scoring(scoring)
     cls = import_estimator(estimator)
     inner = make_estimator(cls, parameters, random_state)
     passes = {
@@ -164,12 +163,12 @@ def fit(
     }
     model = make_model(inner, mode, passes, sample, scoring, random_state)
     check_target(inner, target, sample_weight, scored)
+    check_validation(model, validation, target)
+    check_scoring(scoring)
     if scoring is not None and not (scored or validation or early_stopping):
         raise click.UsageError(
             "--scoring goes with --score, --validation or --early-stopping."
         )
-    if validation is not None and target is None:
-        raise click.UsageError("--validation is scored. Pass --target COLUMN.")
     options: dict[str, Any] = {}
     if classes is not None:
         options["classes"] = [as_value(name) for name in classes]
@@ -245,6 +244,22 @@ def check_target(
         raise click.UsageError("--score compares with the truth. Pass --target COLUMN.")
     if target is not None and target == weight:
         raise click.UsageError(f"--target and --sample-weight are both {target}.")
+
+
+def check_validation(model: Any, validation: str | None, target: str | None) -> None:
+    """Refuse rows to score epochs on where nothing is scored.
+
+    Raises
+    ------
+    click.UsageError
+        Saying what to pass.
+    """
+    if validation is None:
+        return
+    if not isinstance(model, dfml.Incremental):
+        raise click.UsageError("--validation goes with --mode incremental.")
+    if target is None:
+        raise click.UsageError("--validation is scored. Pass --target COLUMN.")
 
 
 def make_sample(text: str | None) -> Any:

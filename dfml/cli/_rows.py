@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = ["Rows", "choose_columns", "is_sql", "source_options"]
-
-_KEPT = "rows-"
 
 SQL_START = re.compile(
     r"\s*\(*\s*(select|with|from|values|pivot|--|/\*)", re.IGNORECASE
@@ -69,12 +67,15 @@ class Rows:
     kept_in : Path, optional
         Folder that has the rows of SQL until they are removed: the same SQL finds them
         there, in a later process too.
+    kept : list of Path, optional
+        What there is of these rows.
     """
 
     where: str
     database: Path | None = None
     rows_per_partition: int | None = None
     kept_in: Path | None = None
+    kept: list[Path] = field(default_factory=list)
 
     def read(self, source: str | None, sql: str | None = None) -> dd.DataFrame:
         """Return the rows as a dask DataFrame; SQL runs now.
@@ -103,7 +104,8 @@ class Rows:
         if self.kept_in is not None:
             self.kept_in.mkdir(parents=True, exist_ok=True)
             job = content_digest(query, str(self.database), self.rows_per_partition)
-            place = self.kept_in / f"{_KEPT}{job[:32]}"
+            place = self.kept_in / f"rows-{job[:32]}"
+            self.kept.append(place)
         with _open_database(self.where, self.database) as connection:
             return dfml.read_sql(
                 query,
@@ -114,9 +116,8 @@ class Rows:
 
     def remove(self) -> None:
         """Remove the rows that were kept."""
-        if self.kept_in is not None:
-            for place in self.kept_in.glob(f"{_KEPT}*"):
-                shutil.rmtree(place)
+        for place in self.kept:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _query_in(source: str) -> str | None:

@@ -174,7 +174,7 @@ def read_files(
             if not sizes.are_given:
                 width = row_width(relation.limit(HEAD_ROWS), columns, query)
     n_rows = sum(piece.stop - piece.start for piece in groups)
-    starts = sizes.starts(n_rows, width)
+    starts = sizes.starts(n_rows, width, queried=True)
     parts = _join(groups, starts)
     reader = FileReader(
         scan,

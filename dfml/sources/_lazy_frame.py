@@ -30,8 +30,11 @@ __all__ = [
     "row_width",
 ]
 
-#: Bytes in memory of a partition, where nobody says how many there are.
-PARTITION_BYTES = 64 * 2**20
+#: Bytes in memory of a partition, where nobody says how many there are. Training has
+#: several in memory, and its steps are faster while one fits in the processor's cache.
+PARTITION_BYTES = 16 * 2**20
+#: The same where each is a query of its own: the row groups at its ends are read twice.
+QUERIED_BYTES = 64 * 2**20
 #: The first rows say how wide a row is.
 HEAD_ROWS = 2_048
 
@@ -48,7 +51,9 @@ class Sizes:
         """Whether the caller has said anything."""
         return self.npartitions is not None or self.rows_per_partition is not None
 
-    def starts(self, n_rows: int, row_bytes: float) -> list[int]:
+    def starts(
+        self, n_rows: int, row_bytes: float, *, queried: bool = False
+    ) -> list[int]:
         """Return the number of the first row of each partition.
 
         Parameters
@@ -57,11 +62,13 @@ class Sizes:
             Of the table.
         row_bytes : float
             Of a row, for partitions of whose length the caller has not said anything.
+        queried : bool, default=False
+            Whether each partition is a query of its own.
         """
         if self.npartitions is not None:
             count = max(1, min(int(self.npartitions), n_rows))
             return [n_rows * i // count for i in range(count)]
-        step = self.rows_per_partition or default_rows(row_bytes)
+        step = self.rows_per_partition or default_rows(row_bytes, queried=queried)
         return list(range(0, max(1, n_rows), int(step)))
 
 
@@ -99,13 +106,15 @@ def row_width(
         return width
 
 
-def default_rows(row_bytes: float) -> int:
-    """Return the rows of about 64 MiB, in whole batches so that none is read twice.
+def default_rows(row_bytes: float, *, queried: bool = False) -> int:
+    """Return the rows of a partition, in whole batches so that none is read twice.
 
     Parameters
     ----------
     row_bytes : float
         The mean bytes of the first rows, from :func:`dfml.sources._spill.measure_rows`.
+    queried : bool, default=False
+        Whether each partition is a query of its own.
 
     Returns
     -------
@@ -113,7 +122,8 @@ def default_rows(row_bytes: float) -> int:
         Of each partition but the last.
     """
     size = rows_per_batch(row_bytes)
-    return size * max(1, round(PARTITION_BYTES / (row_bytes * size)))
+    target = QUERIED_BYTES if queried else PARTITION_BYTES
+    return size * max(1, round(target / (row_bytes * size)))
 
 
 def make_frame(

@@ -239,7 +239,7 @@ class _Table:
             ordering = _ordering(self.names, self.columns)
             head = self._relation.order(ordering).limit(HEAD_ROWS)
             width = row_width(head, self.columns, self._query)
-        starts = sizes.starts(self.n_rows, width)
+        starts = sizes.starts(self.n_rows, width, queried=True)
         column = self._relation.project(quoted(self.key.name))
         column = column.order(_ordering(self.names[:1], self.columns))
         with open_stream(column, [self.key], self._query) as (_, batches):

@@ -87,7 +87,8 @@ def read_sql(
         or row groups. With ``"spill"`` their lengths differ by at most one row.
     rows_per_partition : int, optional
         Rows in each partition but the last; for the lazy plans about so many. If
-        neither is given, partitions hold about 64 MiB in memory.
+        neither is given, partitions hold about 16 MiB in memory, those of the lazy
+        plans 64 MiB.
     spill_to : path, optional
         A directory for the rows of ``"spill"``, which is kept. If it holds the rows of
         this query and these parameters already, they are read and nothing runs;

@@ -395,6 +395,8 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
     calls.update(steps=0, until=7)
     stopped = fit(source, *options, "--checkpoint", folder)
     n_before = calls["steps"]
+    others = folder / "rows-of-another-job"
+    others.mkdir()
     calls.update(steps=0, until=10**9)
     done = fit(source, *options, "--checkpoint", folder)
 
@@ -403,7 +405,7 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
     assert f"from the checkpoint in '{folder}'" in stopped.stderr
     assert n_before + calls["steps"] in (n_all, n_all + 1)
     np.testing.assert_array_equal(load_model(output).coef_, expected)
-    assert list(folder.iterdir()) == []
+    assert list(folder.iterdir()) == [others]
 
 
 def test_epochs_end_early_by_the_score_of_other_rows(fit, lake, output):
@@ -441,6 +443,7 @@ def test_scores_of_epochs_are_shown(fit, lake):
             "--early-stopping",
         ),
         (["--mode", "iid", "--checkpoint", "x"], "--checkpoint: only with --mode incr"),
+        (["--mode", "iid", "--validation", "x"], "--validation goes with --mode incr"),
         (["--scoring", "roc_auc"], "goes with --score, --validation or"),
         (["--early-stopping", "--scoring", "roc_acu"], "Did you mean roc_auc"),
     ],

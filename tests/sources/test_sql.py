@@ -178,12 +178,12 @@ def test_numpy_integer_sizes(con):
     assert lengths(frame) == [4, 4, 2]
 
 
-def test_default_size_is_about_64_mib(con):
+def test_default_size_is_about_16_mib(con):
     columns = ", ".join(f"i + {k} AS c{k}" for k in range(40))
-    frame = read_sql(f"SELECT {columns} FROM range(500000) t(i)", con)
+    frame = read_sql(f"SELECT {columns} FROM range(150000) t(i)", con)
     first = frame.partitions[0].compute()
     assert frame.npartitions == 3
-    assert 50 * 2**20 < first.memory_usage().sum() < 80 * 2**20
+    assert 12 * 2**20 < first.memory_usage().sum() < 20 * 2**20
 
 
 def test_index_and_divisions(con):
