@@ -29,23 +29,23 @@ FEW, MANY = 10, 100
 
 
 NOTES = """\
-**Arrays.** Whole runs gave 0.73 and 0.74, shorter ones up to 0.87: the arrays keep both
-cores and their memory busy, which the stream alone does not. In a short process they
-can be faster than the stream, as dfml reads smaller batches and makes glibc keep the
-memory of one for the next, where the stream alone gets some 150,000 new pages.
+**Arrays.** They can be faster than the stream, although they keep both cores busier:
+dfml reads smaller batches and makes glibc keep the memory of one for the next, where
+the stream alone gets some 150,000 new pages. With blocks of 67 MB, which leave the
+cache while they are filled, the rate was 0.74 of the stream's.
 
 **Pages.** A page of a bare scan is cheap: 30 of them read all rows in the time of four
 streams. With a condition they take three times as long, as rows before the offset are
 tested again for each page.
 
-**What limits `fit`.** Both cores are busy until the rows have ended, and then the last
-steps run alone, for up to 0.2 s. Filling the arrays takes a tenth of the processors.
+**What limits `fit`.** It takes a tenth more processor time than the stream and the
+steps alone, which share caches and memory then, and keeps both cores busy for five
+sixths of its time: the first block comes, and the last step runs, alone.
 
-**Memory.** A block of this table has 420,000 rows, 67 MB. 1 M rows are 2.4 blocks; of
-10 M rows three are there at a time (one in training, two that wait or are being
-filled), and from then on it is flat: after 1.2 of 2.8 seconds it does not rise. DuckDB
-itself takes some 100 MB more for 10 M rows than for 1 M, with or without its cache of
-files and whatever its allocator's thresholds are; on one thread 40 MB."""
+**Memory.** A block of this table has 105,000 rows, 17 MB, and three or four are there
+at a time, for 1 M rows as for 10 M. What grows is DuckDB's own: some 80 MB more for its
+stream of 10 M rows than for 1 M, with or without its cache of files and whatever its
+allocator's thresholds are; on one thread 40 MB."""
 
 
 class Way:
