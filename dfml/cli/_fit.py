@@ -342,10 +342,13 @@ def read_validation(
     rows: Rows, source: str, features: list[str], target: str | None
 ) -> tuple[Any, Any]:
     """Read the rows that epochs are scored on: features and target."""
-    if not is_sql(source):
-        rows = replace(rows, database=None, rows_per_partition=None)
+    where = f"{rows.where} --validation"
+    if is_sql(source):
+        rows = replace(rows, where=where)
+    else:
+        rows = replace(rows, where=where, database=None, rows_per_partition=None)
     labels = [] if target is None else [target]
-    held = choose_columns("dfml fit", rows.read(source), features, [], labels)
+    held = choose_columns(where, rows.read(source), features, [], labels)
     return held[features], held[target]
 
 

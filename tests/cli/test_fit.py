@@ -456,6 +456,18 @@ def test_options_that_do_not_go_together(fit, lake, output, options, message):
     assert not output.exists()
 
 
+@pytest.mark.parametrize("source", ["not-there.parquet", "SELECT a, late FROM parcels"])
+def test_errors_of_the_validation_say_so(fit, lake, database, output, source):
+    result = fit(
+        *("SELECT * FROM parcels", "--database", database),
+        *("--features", "a,b", "--validation", source),
+    )
+
+    assert result.exit_code == 1
+    assert "dfml fit --validation expects" in result.stderr
+    assert not output.exists()
+
+
 def test_validation_needs_a_target(run, lake, output):
     result = run(
         *("fit", lake, "--estimator", "sklearn.preprocessing.StandardScaler"),
