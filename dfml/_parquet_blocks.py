@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,8 @@ __all__ = ["BlockReads"]
 _BUFFER_BYTES = 2**16
 
 # A column that is copied to the array before the next one is read has not left the
-# cache. Each copy visits all rows of the array, and more rows than these leave it, too.
+# cache. Each copy visits all rows of the array, and more rows than these leave it, too;
+# of fewer rows some columns are read at a time.
 _ROWS_BY_COLUMNS = 2**17
 _ROWS_OF_BATCH = 2**16
 
@@ -164,9 +166,10 @@ class _ReadBlock:
         except (OSError, pa.ArrowException):
             return None  # dask says what is wrong, as it always does
 
-    @property
+    @cached_property
     def _names(self) -> list[str]:
-        return list(self.packer.columns)
+        features = list(self.packer.features)
+        return [*features, *self.packer.columns.difference(features, sort=False)]
 
     def _is_declared(self, schema: pa.Schema) -> bool:
         """Tell whether a file has the columns, each once and of the declared type."""
@@ -181,17 +184,17 @@ class _ReadBlock:
     def _fill(
         self, pieces: Iterator[tuple[int, pa.Table]], n_rows: int
     ) -> tuple[np.ndarray, pd.DataFrame] | None:
-        features = list(self.packer.features)
-        array = self.arrays.empty((n_rows, len(features)), self.packer.dtype)
+        place = {name: at for at, name in enumerate(self.packer.features)}
+        array = self.arrays.empty((n_rows, len(place)), self.packer.dtype)
         others: dict[str, list[pa.Array]] = {
-            name: [] for name in self._names if name not in features
+            name: [] for name in self._names if name not in place
         }
         for start, table in pieces:
             if not all(map(_is_as_pandas_reads_it, table.columns)):
                 return None
-            read = [name for name in features if name in table.column_names]
-            if read:  # one of the features, or all
-                rows, first = slice(start, start + len(table)), features.index(read[0])
+            read = sorted(place.keys() & set(table.column_names), key=place.__getitem__)
+            if read:  # features that follow each other, or all
+                rows, first = slice(start, start + len(table)), place[read[0]]
                 some = array[rows, first : first + len(read)]
                 fill_rows(some, [table[name] for name in read])
             for name in others.keys() & set(table.column_names):
@@ -204,10 +207,12 @@ class _ReadBlock:
 def _pieces(
     file: pq.ParquetFile, groups: list[int], n_rows: int, names: list[str]
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Read a column after the other, or some rows of all; with where they start."""
+    """Read some columns after others, or some rows of all; with where they start."""
     if n_rows <= _ROWS_BY_COLUMNS:
-        for name in names:
-            yield 0, file.read_row_groups(groups, [name], use_threads=False)
+        n_columns = _ROWS_BY_COLUMNS // n_rows  # as each read takes its time, too
+        for first in range(0, len(names), n_columns):
+            some = names[first : first + n_columns]
+            yield 0, file.read_row_groups(groups, some, use_threads=False)
         return
     start = 0
     for batch in file.iter_batches(_ROWS_OF_BATCH, groups, names, use_threads=False):

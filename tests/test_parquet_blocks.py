@@ -69,11 +69,13 @@ def assert_same_bits(direct, usual):
             np.testing.assert_array_equal(ours, theirs, strict=True)
 
 
-@pytest.fixture(params=["by columns", "by rows"])
+@pytest.fixture(params=["at once", "by column", "by two columns", "by rows"])
 def way(request, monkeypatch):
-    """Read a column after the other, or as if the partitions were too tall for that."""
-    if request.param == "by rows":
-        monkeypatch.setattr(_parquet_blocks, "_ROWS_BY_COLUMNS", 1)
+    """Read as if partitions were less wide, or too tall to be read by columns."""
+    n_rows = {"by column": ROWS, "by two columns": 2 * ROWS, "by rows": 1}
+    if request.param in n_rows:
+        n_values = n_rows[request.param]
+        monkeypatch.setattr(_parquet_blocks, "_ROWS_BY_COLUMNS", n_values)
         monkeypatch.setattr(_parquet_blocks, "_ROWS_OF_BATCH", 7)
 
 
@@ -105,6 +107,22 @@ def test_row_groups_are_read_as_blocks(tmp_path, split):
     frame = dd.read_parquet(folder, split_row_groups=split)
 
     assert_same_bits(*both_ways(frame))
+
+
+def test_many_columns_of_few_rows_are_not_read_one_by_one(tmp_path, monkeypatch):
+    wide = {f"x{number}": RNG.normal(size=ROWS) for number in range(300)}
+    frame = dd.read_parquet(write(tmp_path, wide | columns()))
+    read, reads = pq.ParquetFile.read_row_groups, []
+
+    def count(self, *args, **options):
+        reads.append(args)
+        return read(self, *args, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", count)
+    direct, _ = both_ways(frame)
+
+    assert direct[0].X.shape == (ROWS, 304)
+    assert len(reads) == 1
 
 
 def test_an_index_in_the_file_is_no_feature(tmp_path):
