@@ -189,9 +189,9 @@ class _Room:
 class _ThreadLoader(LocalLoader):
     """Loads in threads of this process."""
 
-    def __init__(self, get: Callable[..., Any], task: Task, spare: int) -> None:
+    def __init__(self, get: Callable[..., Any], task: Task) -> None:
         super().__init__(get, task)
-        n_threads = count_workers() + spare
+        n_threads = count_workers()
         self._pool = ThreadPoolExecutor(n_threads, "dfml-load")
         self._room = _Room(max(2, n_threads))
 
@@ -336,7 +336,7 @@ def is_cluster(get: Callable[..., Any]) -> bool:
     return hasattr(getattr(get, "__self__", None), "scheduler_info")
 
 
-def make_loader(get: Callable[..., Any], task: Task, spare: int = 0) -> Loader:
+def make_loader(get: Callable[..., Any], task: Task) -> Loader:
     """Choose the loader for a scheduler.
 
     Parameters
@@ -345,8 +345,6 @@ def make_loader(get: Callable[..., Any], task: Task, spare: int = 0) -> Loader:
         What ``dask.base.get_scheduler`` gives.
     task : Task
         For each loaded partition.
-    spare : int, default=0
-        Threads beside those that compute, where there are threads.
 
     Returns
     -------
@@ -359,4 +357,4 @@ def make_loader(get: Callable[..., Any], task: Task, spare: int = 0) -> Loader:
         return LocalLoader(get, task)
     if get is named_schedulers["processes"]:
         return _ProcessLoader(get, task)
-    return _ThreadLoader(get, task, spare)
+    return _ThreadLoader(get, task)

@@ -102,7 +102,7 @@ class Partitions:
 
     @contextmanager
     def loading(
-        self, then: Callable[[Any, Turn], Any] | None = None, *, spare: int = 0
+        self, then: Callable[[Any, Turn], Any] | None = None
     ) -> Generator[Loads]:
         """Open loads of single partitions.
 
@@ -111,15 +111,13 @@ class Partitions:
         then : callable, optional
             Called with the loaded partition and its turn where it was loaded; its
             result is the value of the load.
-        spare : int, default=0
-            Threads beside those that compute, where there are threads.
 
         Yields
         ------
         loads : Loads
             Closed on exit; loads that have not started are given up.
         """
-        loader = make_loader(self._get, Task(then, get_config()), spare)
+        loader = make_loader(self._get, Task(then, get_config()))
         try:
             if self._front is None:
                 self._front = loader.shared(self._graph, _union(self._needed))
@@ -133,7 +131,6 @@ class Partitions:
         then: Callable[[Any, Turn], Any] | None = None,
         *,
         ahead: int | None = None,
-        spare: int = 0,
     ) -> Generator[tuple[Turn, Loaded]]:
         """Load partitions in order, at most ``ahead`` before the one in use.
 
@@ -146,8 +143,6 @@ class Partitions:
         ahead : int, optional
             How many partitions may be loading or loaded beside the one in use; twice
             the processors by default.
-        spare : int, default=0
-            As in :meth:`loading`.
 
         Yields
         ------
@@ -157,7 +152,7 @@ class Partitions:
         limit = 2 * CPU_COUNT if ahead is None else ahead
         turns = map(Turn, range(len(self))) if order is None else order
         with (
-            self.loading(then, spare=spare) as loads,
+            self.loading(then) as loads,
             closing(in_window(turns, loads.submit, limit)) as window,
         ):
             for turn, future in window:

@@ -102,10 +102,10 @@ class StreamedPartitions:
 
     @contextmanager
     def loading(
-        self, then: Callable[[Any, Turn], Any] | None = None, *, spare: int = 0
+        self, then: Callable[[Any, Turn], Any] | None = None
     ) -> Generator[StreamLoads]:
         """Run the query, and open loads; see :meth:`Partitions.loading`."""
-        with StreamLoads(self, then, spare) as loads:
+        with StreamLoads(self, then) as loads:
             self._reader = loads.reader
             yield loads
 
@@ -259,14 +259,12 @@ class StreamLoads:
         self,
         partitions: StreamedPartitions,
         then: Callable[[Any, Turn], Any] | None,
-        spare: int,
     ) -> None:
         self._partitions = partitions
         self._then = then
-        self._spare = spare
         self._stack = ExitStack()
         self._later: Any = None
-        self._pool = ThreadPoolExecutor(count_workers() + spare, "dfml-load")
+        self._pool = ThreadPoolExecutor(count_workers(), "dfml-load")
         self.reader = _Reader(partitions, Task(then, get_config()), self._pool)
 
     def __enter__(self) -> StreamLoads:
@@ -289,7 +287,7 @@ class StreamLoads:
         if not turn.epoch:
             return self.reader.submit(turn)
         if self._later is None:
-            loading = self._partitions.spilled().loading(self._then, spare=self._spare)
+            loading = self._partitions.spilled().loading(self._then)
             self._later = self._stack.enter_context(loading)
         return self._later.submit(turn)
 

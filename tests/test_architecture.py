@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_dask_settings",),
     ("_threads",),
     ("_digest",),
-    ("_cores",),
+    ("_finishing",),
     ("_waiting",),
     ("_schema", "_arrays"),
     ("_arrow_arrays",),

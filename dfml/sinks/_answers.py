@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,15 +71,16 @@ class Answers:
         """The columns that the responses give."""
         return tuple(self.schema.names[len(self.kept) :])
 
+    @cached_property
+    def _feature_index(self) -> pd.Index[Any]:
+        return pd.Index(self.features)  # making one takes as long as small answers
+
     def __call__(self, table: Any) -> Any:
         """Answer for one table of the schema ``needed``, row by row."""
         columns = [table.column(name) for name in self.kept]
         for answer in self._respond(table.select(self.features)):
-            each = answer.to_frame() if isinstance(answer, pd.Series) else answer
-            columns += [
-                _to_arrow(each.iloc[:, i], self.schema.field(len(columns) + i).type)
-                for i in range(each.shape[1])
-            ]
+            for column in _columns(answer):
+                columns.append(_to_arrow(column, self.schema.field(len(columns)).type))
         return pa.Table.from_arrays(columns, schema=self.schema)
 
     def _respond(self, features: Any) -> Iterator[Any]:
@@ -91,7 +93,7 @@ class Answers:
         for responder in self.responders:
             X: Any = to_array(features.columns, responder.dtype, self.arrays.empty)
             if responder.named:
-                X = pd.DataFrame(X, columns=list(self.features), copy=False)
+                X = pd.DataFrame(X, columns=self._feature_index, copy=False)
             yield responder.answer(X, pd.RangeIndex(len(X)))
 
     def _has_arrays(self, schema: Any) -> bool:
@@ -249,6 +251,13 @@ def _arrow_type(text: str, estimator: Any) -> Any:
     if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)):
         return pa.string()
     return pa.array(pd.Series([], dtype=dtype)).type
+
+
+def _columns(answer: Any) -> Iterator[pd.Series[Any]]:
+    if isinstance(answer, pd.Series):
+        yield answer
+    else:
+        yield from (answer.iloc[:, i] for i in range(answer.shape[1]))
 
 
 def _to_arrow(column: pd.Series[Any], type_: Any) -> Any:

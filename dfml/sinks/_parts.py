@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.dataframe as dd
 import pandas as pd
 
-from dfml._cores import Cores
+from dfml._finishing import AtOnce, Beside, Finished
 from dfml._partitions import Partitions, Turn
 from dfml.exceptions import BadFileError, CheckFailedError, SourceError
 from dfml.sinks._checks import Meter, check_figures, covers, merge_figures
@@ -19,9 +20,11 @@ from dfml.sinks._shipping import Shipped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from dfml._finishing import Finisher, Finishing
     from dfml.sinks._answers import Answers
     from dfml.sinks._checks import Check
     from dfml.sinks._staging import PartRecord, StagedJob
+    from dfml.sinks._writing import PartWriter
     from dfml.sources._base import Part
 
 __all__ = ["PartsDone", "Quality", "check_rows", "run_parts"]
@@ -139,29 +142,28 @@ class _PartTask:
     needed: Any
     staged: StagedJob
     quality: Quality
-    cores: Cores
+    finisher: Finisher
 
-    def __call__(self, part: Part, _: Turn) -> _Outcome:
+    def __call__(self, part: Part, _: Turn) -> Finishing[_Outcome]:
         # A cluster forgets with a worker that the parts it has written are done.
         record = self.staged.finished(part.number, verify=self.quality.verify)
         if record is not None and covers(record.figures, self.quality.checks):
-            return _Outcome(record, found=True)
+            return Finished(_Outcome(record, found=True))
+        meter = Meter(self.quality.checks)
+        tables = meter.watch(map(self.answers, part.read(self.where, self.needed)))
         try:
-            return _Outcome(self._write(part))
+            writer = self.staged.write_rows(part.number, tables)
         except BadFileError as err:
             if not self.quality.skips:
                 raise
-            return _Outcome(None, error=err)
+            return Finished(_Outcome(None, error=err))
+        return self.finisher(partial(self._finish, writer, meter))
 
-    def _write(self, part: Part) -> PartRecord:
-        meter = Meter(self.quality.checks)
-        tables = meter.watch(map(self.answers, part.read(self.where, self.needed)))
-        record = self.staged.write_part(
-            part.number, tables, self.cores, figures=meter.figures
-        )
+    def _finish(self, writer: PartWriter, meter: Meter) -> _Outcome:
+        record = self.staged.finish_part(writer, meter.figures)
         if self.quality.verify:
             self.staged.verify(record)
-        return record
+        return _Outcome(record)
 
 
 def run_parts(
@@ -238,30 +240,30 @@ def _outcomes(
         return
     # Not a frame: what stands for each partition is only where its rows are.
     partitions = Partitions(dd.from_map(_itself, parts, meta=pd.DataFrame()))
-    n_busy = max(1, min(partitions.n_threads, len(missing)))
+    n_threads = min(partitions.n_threads, len(missing))
+    finisher = Beside(n_threads) if n_threads else AtOnce()
     task = _PartTask(
         where,
         Shipped(answers, staged.path("tmp"), staged.files),
         answers.needed,
         staged,
         quality,
-        Cores(n_busy),
+        finisher,
     )
     turns = [Turn(part.number) for part in missing]
-    # As many threads again wait for the disk, and compute nothing. With more of them
-    # memory is no longer flat, as each keeps some of what it has freed.
-    stream = partitions.stream(turns, task, ahead=_AHEAD, spare=n_busy)
-    with closing(stream):
+    stream = partitions.stream(turns, task, ahead=_AHEAD)
+    with closing(finisher), closing(stream):
         for part in missing:
             try:
                 _, loaded = next(stream)
+                outcome = loaded.value.result()
             except Exception as err:
                 err.add_note(
                     f"dfml: in {part.describe()}, part {part.number} of {len(parts)}. "
                     "Parts that are finished are kept for the next call of this job."
                 )
                 raise
-            yield part, loaded.value
+            yield part, outcome
 
 
 def _itself(part: Part) -> Part:

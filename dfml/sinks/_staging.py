@@ -25,7 +25,6 @@ from dfml.sources._base import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from dfml.sinks._files import FileSystem
 
@@ -132,15 +131,8 @@ class StagedJob:
         text = json.dumps(content, indent=1).encode()
         self.files.write(self.path(name), text, temporary, lasting=lasting)
 
-    def write_part(
-        self,
-        number: int,
-        tables: Iterable[Any],
-        computing: AbstractContextManager[Any] | None = None,
-        *,
-        figures: Mapping[str, dict[str, Any]] | None = None,
-    ) -> PartRecord:
-        """Write one part, then its record; any number of attempts end in the same.
+    def write_rows(self, number: int, tables: Iterable[Any]) -> PartWriter:
+        """Write the rows of one part; they are not on the disk yet.
 
         Parameters
         ----------
@@ -148,15 +140,11 @@ class StagedJob:
             Of the part.
         tables : iterable of pyarrow Table
             Its rows; one table is in memory at a time.
-        computing : context manager, optional
-            Entered while the rows are made, and left before they go to the disk.
-        figures : dict, optional
-            Kept in the record, as it is when all rows have passed.
 
         Returns
         -------
-        record : PartRecord
-            What was written.
+        writer : PartWriter
+            For :meth:`finish_part`.
 
         Raises
         ------
@@ -165,18 +153,41 @@ class StagedJob:
         DiskFullError
             If there is no room left.
         """
-        folder = self.path("tmp")
-        with (
-            self.room(),
-            PartWriter(self.layout, number, self.job, folder, self.files) as writer,
-        ):
-            with computing or contextlib.nullcontext():
-                writer.write_all(tables)
+        writer = PartWriter(self.layout, number, self.job, self.path("tmp"), self.files)
+        with self.room():
+            writer.write_all(tables)
+        return writer
+
+    def finish_part(
+        self, writer: PartWriter, figures: Mapping[str, dict[str, Any]] | None = None
+    ) -> PartRecord:
+        """Bring a part to the disk, then its record.
+
+        Any number of attempts, also at the same time, end in the same files.
+
+        Parameters
+        ----------
+        writer : PartWriter
+            It has all rows.
+        figures : dict, optional
+            Kept in the record.
+
+        Returns
+        -------
+        record : PartRecord
+            What was written.
+
+        Raises
+        ------
+        DiskFullError
+            If there is no room left.
+        """
+        with self.room():
             written = writer.finish(self.data)
             n_rows = sum(file.n_rows for file in written)
-            record = PartRecord(number, n_rows, tuple(written), figures or {})
+            record = PartRecord(writer.number, n_rows, tuple(written), figures or {})
             # One that a lost machine tears is a part to do again, and no harm.
-            self._write_json(_record_name(number), asdict(record), lasting=False)
+            self._write_json(_record_name(writer.number), asdict(record), lasting=False)
         return record
 
     def verify(self, record: PartRecord) -> None:
@@ -346,8 +357,8 @@ class StagedJob:
     def _write_empty(self) -> WrittenFile:
         """Write a file without rows that has all columns of a partitioned table."""
         layout = Layout(self.layout.where, self.layout.schema)
-        with PartWriter(layout, 0, self.job, self.path("tmp"), self.files) as writer:
-            return writer.finish(self.data)[0]
+        writer = PartWriter(layout, 0, self.job, self.path("tmp"), self.files)
+        return writer.finish(self.data)[0]
 
     def write_report(self, stored: dict[str, Any]) -> None:
         """Write the report that becomes the target's when the job is committed."""

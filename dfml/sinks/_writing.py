@@ -21,7 +21,7 @@ from dfml.sinks._partition_values import MAX_PARTITIONS, folder_of, split_rows
 from dfml.sources._seals import SEAL, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from dfml.sinks._files import FileSystem
 
@@ -250,31 +250,22 @@ class PartWriter:
     def __init__(
         self, layout: Layout, number: int, job: str, folder: str, files: FileSystem
     ) -> None:
-        self._layout, self._number, self._folder = layout, number, folder
-        self._files = files
+        self.number = number
+        self._layout, self._folder, self._files = layout, folder, files
         marks = {"dfml.job": job, "dfml.part": str(number)}
         self._schema = layout.file_schema.with_metadata(marks)
         self._open: OrderedDict[tuple[str | None, ...], _OpenFile] = OrderedDict()
         self._complete: list[tuple[str, WrittenFile]] = []
         self._seen: set[tuple[str | None, ...]] = set()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            return
-        for opened in self._open.values():
-            opened.abandon()
-        temporary = [opened.temporary for opened in self._open.values()]
-        for name in [*temporary, *(name for name, _ in self._complete)]:
-            with contextlib.suppress(OSError):
-                self._files.remove(name)
-
     def write_all(self, tables: Iterable[Any]) -> None:
-        """Write all rows; those of the last table are not kept while files close."""
-        for table in tables:
-            self.write(table)
+        """Write all rows; those of the last table are not kept while files close.
+
+        If that fails nothing is left, and nothing more can be written.
+        """
+        with self._undone_on_error():
+            for table in tables:
+                self.write(table)
 
     def write(self, table: Any) -> None:
         """Write some rows."""
@@ -282,7 +273,9 @@ class PartWriter:
             self._file_for(values).write(rows.select(self._schema.names))
 
     def finish(self, target: str) -> list[WrittenFile]:
-        """Give all files their names below a folder.
+        """Bring all files to the disk, and give them their names below a folder.
+
+        If that fails, what has no name yet is gone.
 
         Parameters
         ----------
@@ -294,16 +287,30 @@ class PartWriter:
         written : list of WrittenFile
             In the order of their names.
         """
-        if not (self._layout.partition_by or self._seen):
-            self._file_for(_NO_VALUES)  # a part without rows has a file too
-        while self._open:
-            self._close_oldest()
-        folders = {os.path.dirname(file.path) for _, file in self._complete}
-        for folder in sorted(folders - {""}):
-            self._files.make_folder(os.path.join(target, folder))
-        for temporary, file in self._complete:
-            self._files.replace(temporary, os.path.join(target, file.path))
+        with self._undone_on_error():
+            if not (self._layout.partition_by or self._seen):
+                self._file_for(_NO_VALUES)  # a part without rows has a file too
+            while self._open:
+                self._close_oldest()
+            folders = {os.path.dirname(file.path) for _, file in self._complete}
+            for folder in sorted(folders - {""}):
+                self._files.make_folder(os.path.join(target, folder))
+            for temporary, file in self._complete:
+                self._files.replace(temporary, os.path.join(target, file.path))
         return sorted((file for _, file in self._complete), key=lambda file: file.path)
+
+    @contextlib.contextmanager
+    def _undone_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            for opened in self._open.values():
+                opened.abandon()
+            temporary = [opened.temporary for opened in self._open.values()]
+            for name in [*temporary, *(name for name, _ in self._complete)]:
+                with contextlib.suppress(OSError):
+                    self._files.remove(name)
+            raise
 
     def _file_for(self, values: tuple[str | None, ...]) -> _OpenFile:
         if values in self._open:
@@ -320,7 +327,7 @@ class PartWriter:
         if len(self._open) == _MAX_OPEN:
             self._close_oldest()
         temporary = os.path.join(
-            self._folder, f"part-{self._number:05d}-{uuid.uuid4().hex}"
+            self._folder, f"part-{self.number:05d}-{uuid.uuid4().hex}"
         )
         opened = _OpenFile(self._files, temporary, self._schema, values)
         self._open[values] = opened
@@ -330,7 +337,7 @@ class PartWriter:
         values, opened = next(iter(self._open.items()))
         n_bytes = opened.close()
         del self._open[values]
-        path = self._layout.path(self._number, len(self._complete), values)
+        path = self._layout.path(self.number, len(self._complete), values)
         file = WrittenFile(path, opened.n_rows, n_bytes, values)
         self._complete.append((opened.temporary, file))
 

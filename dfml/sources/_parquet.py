@@ -90,7 +90,6 @@ class _Column:
 
     field: Any
     declared_by: str
-    present_in: int = 1
     problem: tuple[str, str] | None = None
 
 

@@ -39,7 +39,7 @@ def write_job(place, job, parts, *, schema=SCHEMA, resume=True):
         done = staged.records()
         for number, rows in enumerate(parts):
             if number not in done:
-                done[number] = staged.write_part(number, [rows])
+                done[number] = staged.finish_part(staged.write_rows(number, [rows]))
         written = staged.check_complete(done.values())
         report = {"job": job, "rows": sum(each.n_rows for each in done.values())}
         place.commit(staged, written, report)

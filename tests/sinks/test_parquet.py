@@ -56,7 +56,7 @@ def write_table(place, job, values, mode="error", resume=True):
         for number, value in enumerate(values):
             if number not in done:
                 rows = pa.table({"x": [value]}, schema=SCHEMA)
-                done[number] = staged.write_part(number, [rows])
+                done[number] = staged.finish_part(staged.write_rows(number, [rows]))
         place.commit(staged, staged.check_complete(done.values()), {"job": job})
 
 
@@ -113,7 +113,9 @@ def test_what_somebody_puts_there_meanwhile_is_not_lost(tmp_path, mode, name):
     with place.locked("a"):
         place.check_free()
         staged = place.stage("a", {}, SCHEMA, resume=True)
-        record = staged.write_part(0, [pa.table({"x": [1]}, schema=SCHEMA)])
+        record = staged.finish_part(
+            staged.write_rows(0, [pa.table({"x": [1]}, schema=SCHEMA)])
+        )
         written = staged.check_complete([record])
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / name).write_bytes(b"theirs")
@@ -206,7 +208,7 @@ def test_lost_files_are_noticed_before_the_commit(tmp_path):
     place = target_at(tmp_path)
     staged = place.stage("a", {}, SCHEMA, resume=True)
     rows = pa.table({"x": [1]}, schema=SCHEMA)
-    record = staged.write_part(0, [rows])
+    record = staged.finish_part(staged.write_rows(0, [rows]))
     os.remove(place_of(staged, record))
 
     with pytest.raises(SourceError, match="every worker shares"):
@@ -218,7 +220,7 @@ def test_unfinished_parts_are_not_taken_for_finished(tmp_path, damage):
     staged = target_at(tmp_path).stage("a", {}, SCHEMA, resume=True)
     rows = pa.table({"x": [1]}, schema=SCHEMA)
     for number in range(2):
-        staged.write_part(number, [rows])
+        staged.finish_part(staged.write_rows(number, [rows]))
     record = staged.path("records", "part-00001.json")
     data = os.path.join(staged.data, "part-00001-a.parquet")
     if damage == "no record":
@@ -256,7 +258,7 @@ def test_columns_of_floats_and_nested_ones_are_written(tmp_path):
         place = ParquetTarget("write", tmp_path / str(number), FileSystem())
         rows = table.select(names)
         staged = place.stage("a", {}, rows.schema, resume=True)
-        record = staged.write_part(0, [rows])
+        record = staged.finish_part(staged.write_rows(0, [rows]))
 
         assert pq.read_table(place_of(staged, record)).equals(rows)
 

@@ -195,7 +195,9 @@ def test_rows_of_one_partition_go_on_in_another_file(tmp_path, monkeypatch):
     table = pa.table({"day": ["a", "b", "c"] * 2, "x": range(6)})
     with target.locked("a" * 32):
         staged = target.stage("a" * 32, {}, table.schema, resume=True)
-        record = staged.write_part(0, [table, table])  # as two slices of a part
+        record = staged.finish_part(
+            staged.write_rows(0, [table, table])
+        )  # as two slices of a part
 
     assert len(record.files) == 6
     assert record.n_rows == 12

@@ -234,7 +234,7 @@ def test_lost_files_are_noticed(place):
     target = place.target()
     with target.locked("a" * 32):
         staged = target.stage("a" * 32, {}, SCHEMA, resume=True)
-        record = staged.write_part(0, [A[0]])
+        record = staged.finish_part(staged.write_rows(0, [A[0]]))
         os.remove(os.path.join(staged.data, record.files[0].path))
 
         with pytest.raises(SourceError, match="every worker shares"):
