@@ -126,9 +126,8 @@ class Pool(Contestant):
 
     def score(self, model, keep):
         self.target.mkdir()
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(CORES) as pool:
-            work = lambda path: self.score_file(model, keep, path)  # noqa: E731
-            list(pool.map(work, _table.files(self.folder)))
+        work = lambda path: self.score_file(model, keep, path)  # noqa: E731
+        on_all_cores(work, _table.files(self.folder))
 
     def score_file(self, model, keep, path):
         rows = pq.ParquetFile(path).read(use_threads=False)
@@ -144,6 +143,42 @@ class Pool(Contestant):
             compression=COMPRESSION,
             use_dictionary=[f.name for f in scored.schema if not floats(f.type)],
         )
+
+
+class SyncedPool(Pool):
+    """The same, and what it writes is on the disk when it ends, as dfml's is."""
+
+    def score_file(self, model, keep, path):
+        super().score_file(model, keep, path)
+        with open(self.target / os.path.basename(path), "r+b") as file:
+            os.fsync(file.fileno())
+
+
+class Predictions(Contestant):
+    """The limit: nothing but the predictions, on all cores, of arrays in memory."""
+
+    def prepare(self, folder, models):
+        super().prepare(folder, models)
+        files = _table.files(self.folder)
+        arrays = (pd.read_parquet(path)[FEATURES].to_numpy() for path in files)
+        self.frames = [
+            pd.DataFrame(np.ascontiguousarray(X), columns=FEATURES, copy=False)
+            for X in arrays
+        ]
+
+    def score(self, model, keep):  # noqa: ARG002
+        on_all_cores(model.predict, self.frames)
+
+
+def on_all_cores(work, items):
+    """Call a function for each item, by a thread for each core."""
+    with threadpool_limits(1), ThreadPoolExecutor(CORES, initializer=alone) as pool:
+        list(pool.map(work, items))
+
+
+def alone():
+    """Let a thread have one thread of OpenMP, which counts for each anew."""
+    threadpool_limits(1, "openmp")
 
 
 class Loop(Contestant):
@@ -211,6 +246,8 @@ CONTESTANTS = {
     "predict-table-cluster": Cluster,
     "to-parquet": ToParquet,
     "pool": Pool,
+    "synced-pool": SyncedPool,
+    "predictions": Predictions,
     "loop": Loop,
     "spark": Spark,
 }

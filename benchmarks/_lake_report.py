@@ -22,16 +22,20 @@ def rows(m):
         ours = m.seconds(f"predict-table {model} {keep}")
         others = {n: m.seconds(f"{n} {model} {keep}") for n in RACED}
         yield at_least(f"{case}: pool by hand over dfml", 0.95, others["pool"] / ours)
+        synced = times(others["synced-pool"] / ours)
+        yield f"{case}: the pool, each file synced, over dfml", "", synced, ""
         yield at_least(
             f"{case}: PySpark over dfml", SPARK[model], others["spark"] / ours
         )
+        limit = times(others["spark"] / others["predictions"])
+        yield f"{case}: PySpark over predictions alone, on all cores", "", limit, ""
         yield at_most(
             f"{case}: dfml over to_parquet", 1.15, ours / others["to-parquet"]
         )
     yield from memory_rows(m)
 
 
-RACED = ("pool", "spark", "to-parquet")
+RACED = ("pool", "synced-pool", "spark", "to-parquet", "predictions")
 
 
 def memory_rows(m):
@@ -62,8 +66,10 @@ def seconds_table(m):
     names = {
         "predict-table": "dfml, predict_table",
         "pool": "pool by hand",
+        "synced-pool": "pool by hand, each file synced",
         "to-parquet": "dfml, lazy predict, dask's to_parquet",
         "spark": "PySpark, mapInPandas",
+        "predictions": "predictions alone, on all cores",
     }
     lines = [
         (
@@ -96,6 +102,9 @@ memory; PySpark (`local[{CORES}]`) runs in its own environment on the same files
 - The *pool by hand* is a thread for each core, pyarrow for reading and writing, one
   array a file. Columns and compression are the same, but it waits for no disk, writes
   no checksums of pages, checks nothing and leaves half a table when it fails.
+- *Each file synced* is the same pool, but what it has written is on the disk.
+- *Predictions alone* are those of arrays in memory, a thread for each core: the limit
+  of whoever predicts with scikit-learn.
 - *to_parquet* is `ddf.ml.predict(model).to_parquet(...)`: the same predictions without
   the commit.
 

@@ -28,7 +28,8 @@ from sklearn.linear_model import SGDClassifier
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "lake.md"
 PACKAGES = ("dask", "distributed", "numpy", "pandas", "pyarrow", "scikit-learn")
-RACERS = ("predict-table", "pool", "to-parquet", "spark")
+WRITERS = ("predict-table", "pool", "synced-pool", "to-parquet", "spark")
+RACERS = (*WRITERS, "predictions")
 
 
 class Bench:
@@ -67,7 +68,7 @@ class Bench:
                         name = f"{racer.name} {model} {keep}"
                         if turn:  # the first is to warm up
                             self.measured.keep(name, figures)
-                        else:
+                        elif racer.name in WRITERS:
                             self.measured.keep(f"check {model}", racer.do("check"))
 
     def memory(self, rounds):
