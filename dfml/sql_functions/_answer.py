@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfml._arrays import label_result
+from dfml._arrow_arrays import to_array
 from dfml._responders import call
 from dfml.exceptions import DfmlError, EstimatorTypeError, InputTypeError
 from dfml.sinks._answers import make_answers
@@ -72,9 +73,7 @@ class SqlModel:
     def _rows(self, columns: Sequence[Any]) -> Any:
         if self.responder.dtype is None:
             return to_pandas(pa.table(list(columns), names=list(self.fields)))
-        array = np.empty((len(columns[0]), len(columns)))
-        for i, column in enumerate(columns):
-            array[:, i] = column.to_numpy(zero_copy_only=False)  # NULL becomes NaN
+        array = to_array(columns, np.dtype("float64"))  # NULL becomes NaN
         if not self.responder.named:
             return array
         return pd.DataFrame(array, columns=list(self.fields), copy=False)
