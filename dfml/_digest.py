@@ -94,7 +94,9 @@ class _Walk:
         return _hash(form, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
     def _named(self, value: Any) -> bytes:
-        name = f"{getattr(value, '__module__', '')}.{value.__qualname__}"
+        # Functions of NumPy have no qualified name before 2.2.
+        own = getattr(value, "__qualname__", value.__name__)
+        name = f"{getattr(value, '__module__', '')}.{own}"
         if "<" in name or name.startswith("__main__."):
             return _hash(b"code", cloudpickle.dumps(value))
         return _hash(b"name", name.encode())

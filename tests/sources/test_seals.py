@@ -28,10 +28,9 @@ def rows():
 @pytest.fixture
 def sealed(tmp_path, rows):
     layout = Layout("write", rows.schema)
-    with PartWriter(layout, 0, "job", str(tmp_path), FileSystem()) as writer:
-        writer.write(rows[:200])
-        writer.write(rows[200:])
-        written = writer.finish(str(tmp_path))
+    writer = PartWriter(layout, 0, "job", str(tmp_path), FileSystem())
+    writer.write_all([rows[:200], rows[200:]])
+    written = writer.finish(str(tmp_path))
     return tmp_path / written[0].path
 
 
