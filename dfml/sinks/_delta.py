@@ -168,6 +168,10 @@ class DeltaLog:
             )
         return retype(self.where, "Delta", schema, delta_type)
 
+    def numbered(self, table: LakeTable | None, schema: Any) -> Any:  # noqa: ARG002
+        """Give columns as they are: files know them by name."""
+        return schema
+
     def commit(
         self,
         table: LakeTable | None,
@@ -262,12 +266,21 @@ class DeltaVersion:
                 "write to a table of its own, and let the owner of this one merge it",
             )
 
-    def file_names(self) -> set[str]:
-        """List the names of all data files, without their folders."""
-        return {os.path.basename(path) for path in self._active()["path"].to_pylist()}
+    def files(self) -> dict[str, Any]:
+        """Give the partition of each data file, by its name without the folders."""
+        active = self._active()
+        names = map(os.path.basename, active["path"].to_pylist())
+        return dict(zip(names, self._partitions(active), strict=True))
 
     def _active(self) -> Any:
         return pa.table(self._table.get_add_actions(flatten=True))
+
+    def _partitions(self, active: Any) -> list[tuple[str | None, ...]]:
+        values = [
+            active[f"partition.{name}"].cast(pa.string()).to_pylist()
+            for name in self.partition_by
+        ]
+        return list(zip(*values, strict=True)) if values else [()] * len(active)
 
     def mark_of(self, job: str) -> int | None:
         """Give the version of the job's transaction, or None if it was undone."""
@@ -289,7 +302,7 @@ class DeltaVersion:
 
     def has_attempt(self, attempt: str) -> bool:
         """Tell whether there was a commit of an attempt."""
-        return any(attempt in name for name in self.file_names()) or any(
+        return any(attempt in name for name in self.files()) or any(
             each.get("dfml.attempt") == attempt for each in self._table.history()
         )
 
@@ -312,12 +325,8 @@ class DeltaVersion:
     def _removed(self, replaced: set[tuple[str | None, ...]]) -> list[Any]:
         """Name all files of some partitions as removed."""
         active = self._active()
-        values = [
-            active[f"partition.{name}"].cast(pa.string()).to_pylist()
-            for name in self.partition_by
-        ]
         paths, sizes = (active[n].to_pylist() for n in ("path", "size_bytes"))
-        rows = zip(paths, sizes, zip(*values, strict=True), strict=True)
+        rows = zip(paths, sizes, self._partitions(active), strict=True)
         chosen = [row for row in rows if row[2] in replaced]
         self._check_removable([path for path, _, _ in chosen])
         now = time.time_ns() // 10**6

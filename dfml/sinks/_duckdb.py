@@ -45,7 +45,7 @@ _TRIES = 100
 _MAX_SECONDS = 1.0
 _OPEN_SECONDS = 10.0
 
-_NOT_HELD = (pa.types.is_duration, pa.types.is_null)
+_MAX_DIGITS = 38
 
 
 class _Rival(Exception):
@@ -205,11 +205,12 @@ class DuckDBTarget:
             note = table.note_of(job)
         if note is None:
             return None
-        is_all = note.is_last and note.n_rows == table.n_rows
+        report: dict[str, Any] = json.loads(note.report)
+        # A job that was appended to rows of others has not written the table.
+        is_all = note.is_last and report["rows"] == note.n_rows == table.n_rows
         if self.mode != "append" and not is_all:
             return None
         self._clean_up(job)
-        report: dict[str, Any] = json.loads(note.report)
         return report
 
     def check_free(self) -> None:
@@ -277,7 +278,7 @@ class DuckDBTarget:
         wrong += [
             f"{each.name}: {each.type}"
             for each in schema
-            if any(lacks(each.type) for lacks in _NOT_HELD)
+            if _has_no_type(each.type)
         ]
         if wrong:
             raise TargetError.expecting(
@@ -332,7 +333,7 @@ class DuckDBTarget:
         """Find the error of a full disk in what DuckDB says."""
         try:
             yield
-        except self._library.IOException as err:
+        except self._library.Error as err:
             codes = [code for code in FULL if os.strerror(code) in str(err)]
             if not codes:
                 raise
@@ -422,6 +423,11 @@ class DuckDBTarget:
     def _clean_up(self, job: str) -> None:
         others = self.mode in ("error", "overwrite")
         self._home.clean_up(job, self.files.remove, others=others)
+
+
+def _has_no_type(type_: Any) -> bool:
+    is_long = pa.types.is_decimal(type_) and type_.precision > _MAX_DIGITS
+    return bool(is_long or pa.types.is_duration(type_) or pa.types.is_null(type_))
 
 
 def _literal(staged: StagedJob, written: Sequence[WrittenFile]) -> str:

@@ -28,6 +28,7 @@ __all__ = ["IcebergLog"]
 
 _RETRIES = "commit.retry.num-retries"
 _METRICS = "write.metadata.metrics."
+_ID = b"PARQUET:field_id"
 
 
 class IcebergLog:
@@ -115,6 +116,21 @@ class IcebergLog:
         """Give columns the types that Iceberg holds them as."""
         return retype(self.where, "Iceberg", schema, iceberg_type)
 
+    def numbered(self, table: LakeTable | None, schema: Any) -> Any:
+        """Give columns the identifiers that files know them by.
+
+        A file without them is read by the names of today: a column that was dropped
+        would come back with another one of its name.
+        """
+        if table is None:  # they are given in the order of the columns
+            new = self._catalog.create_table_transaction(self._name, schema)
+            columns = new.table_metadata.schema()
+        else:
+            assert isinstance(table, IcebergSnapshot)
+            columns = table.columns()
+        known = self._import("io.pyarrow").schema_to_pyarrow(columns)
+        return pa.schema([_numbered(each, known.field(each.name)) for each in schema])
+
     def commit(
         self,
         table: LakeTable | None,
@@ -167,7 +183,7 @@ class IcebergLog:
         written: Sequence[WrittenFile],
     ) -> Any:
         """Say which rows the new ones take the place of; None if there are none."""
-        if mode not in ("overwrite", "overwrite_partitions") or not table.file_names():
+        if mode not in ("overwrite", "overwrite_partitions") or not table.files():
             return None
         if mode == "overwrite":
             return self._import("expressions").AlwaysTrue()
@@ -219,13 +235,17 @@ class IcebergSnapshot:
         self._where, self._table = where, table
         self.location = str(table.location())
 
+    def columns(self) -> Any:
+        """Give the columns as pyiceberg has them."""
+        return self._table.schema()
+
     @property
     def schema(self) -> Any:
         """The columns, with Arrow's types."""
         return pa.schema(
             [
                 pa.field(each.name, iceberg_type(each.type) or each.type, each.nullable)
-                for each in self._table.schema().as_arrow()
+                for each in self.columns().as_arrow()
             ]
         )
 
@@ -265,10 +285,13 @@ class IcebergSnapshot:
                 "write to a table of its own, and let the owner of this one merge it",
             )
 
-    def file_names(self) -> set[str]:
-        """List the names of all data files, without their folders."""
-        tasks = self._table.scan().plan_files()
-        return {os.path.basename(task.file.file_path) for task in tasks}
+    def files(self) -> dict[str, Any]:
+        """Give the partition of each data file, by its name without the folders."""
+        files = [task.file for task in self._table.scan().plan_files()]
+        return {
+            os.path.basename(file.file_path): (file.spec_id, repr(file.partition))
+            for file in files
+        }
 
     def _snapshots(self) -> Iterator[Any]:
         """Give the snapshots that led to the newest, from there backwards."""
@@ -299,13 +322,27 @@ class IcebergSnapshot:
         """Tell whether there was a commit of an attempt."""
         if self._find("dfml.attempt", attempt) is not None:
             return True
-        return any(attempt in name for name in self.file_names())
+        return any(attempt in name for name in self.files())
 
     def begin(self) -> Any:
         """Begin a transaction that is tried just once."""
         # Of this object only: a commit sends what has changed, not all properties.
         self._table.metadata.properties[_RETRIES] = "0"
         return self._table.transaction()
+
+
+def _numbered(field: Any, known: Any) -> Any:
+    """Give a field, and those inside it, the identifiers of another one."""
+    type_, other = field.type, known.type
+    if pa.types.is_list(type_):
+        type_ = pa.list_(_numbered(type_.value_field, other.value_field))
+    elif pa.types.is_map(type_):
+        key = _numbered(type_.key_field, other.key_field)
+        type_ = pa.map_(key, _numbered(type_.item_field, other.item_field))
+    elif pa.types.is_struct(type_):
+        fields = [_numbered(each, other.field(each.name)) for each in type_]
+        type_ = pa.struct(fields)
+    return pa.field(field.name, type_, field.nullable, {_ID: known.metadata[_ID]})
 
 
 def _joined(operator: Any, tests: list[Any]) -> Any:

@@ -19,7 +19,7 @@ from dfml.exceptions import TargetError, TargetExistsError
 from dfml.sinks._column_types import check_same_columns
 from dfml.sinks._home import JobHome
 from dfml.sinks._partition_values import check_partition_columns
-from dfml.sinks._staging import StagedJob, attempt_of, retract
+from dfml.sinks._staging import StagedJob, attempt_of, read_json, retract
 from dfml.sinks._writing import Layout
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class LakeTable(Protocol):
     def check_writable(self, mode: str) -> None:
         """Refuse a table that asks of its writers what is not done here."""
 
-    def file_names(self) -> set[str]:
-        """List the names of all data files, without their folders."""
+    def files(self) -> dict[str, Any]:
+        """Give the partition of each data file, by its name without the folders."""
 
     def mark_of(self, job: str) -> int | None:
         """Give a number that is another one after each commit of a job, or None."""
@@ -87,6 +87,12 @@ class TableLog(Protocol):
 
     def retype(self, schema: Any) -> Any:
         """Give columns the types that the format holds them as."""
+
+    def numbered(self, table: LakeTable | None, schema: Any) -> Any:
+        """Give columns the numbers that files know them by, where the format has any.
+
+        They are in the metadata of the fields. The columns are those of the table.
+        """
 
     def commit(
         self,
@@ -204,10 +210,15 @@ class LakeTarget:
     def _has_all(self, table: LakeTable, noted: dict[str, Any]) -> bool:
         if "dfml.attempt" not in noted:
             return False
-        names = table.file_names()
-        own = {name for name in names if noted["dfml.attempt"] in name}
-        is_alone = self.mode == "overwrite_partitions" or own == names
-        return is_alone and len(own) == int(noted["dfml.files"])
+        files = table.files()
+        own = {name for name in files if noted["dfml.attempt"] in name}
+        written = {files[name] for name in own}
+        in_place = {
+            name
+            for name, partition in files.items()
+            if self.mode != "overwrite_partitions" or partition in written
+        }
+        return own == in_place and len(own) == int(noted["dfml.files"])
 
     def check_free(self) -> None:
         """Refuse a table with rows if the mode is ``"error"``.
@@ -224,7 +235,7 @@ class LakeTarget:
             self.log.check_new()
             return
         table.check_writable(self.mode)
-        if self.mode == "error" and table.file_names():
+        if self.mode == "error" and table.files():
             raise TargetExistsError.expecting(
                 self.where,
                 "a target that is not there yet, or has no rows",
@@ -264,8 +275,9 @@ class LakeTarget:
         names = self._partition_by(table)
         check_partition_columns(self.where, columns, names, in_folders=False)
         folder = self._home.staging_of(job)
-        attempt = attempt_of(self.files, folder)
-        if attempt is None or not resume or (table and table.has_attempt(attempt)):
+        plan = {**plan, "fields": columns.to_string(show_field_metadata=True)}
+        attempt = self._attempt(folder, plan, table) if resume else None
+        if attempt is None:
             self._discard(folder, table)
             attempt = uuid.uuid4().hex[:16]
         layout = Layout(
@@ -279,18 +291,28 @@ class LakeTarget:
         staged.prepare(plan)
         return staged
 
+    def _attempt(
+        self, folder: str, plan: dict[str, Any], table: LakeTable | None
+    ) -> str | None:
+        """Find the attempt that is staged, if its files are still to be committed."""
+        staged = read_json(self.files, os.path.join(folder, "plan.json")) or {}
+        attempt: str | None = staged.get("attempt")
+        if attempt is None or staged.get("fields") != plan["fields"]:
+            return None
+        return None if table and table.has_attempt(attempt) else attempt
+
     def _columns(self, table: LakeTable | None, schema: Any) -> Any:
         """Give the columns to write: the job's types, and the table's nullability."""
         columns = self.log.retype(schema)
         if table is None:
-            return columns
+            return self.log.numbered(table, columns)
         has = {each.name: str(each.type) for each in table.schema}
         gets = {each.name: str(each.type) for each in columns}
         check_same_columns(self.where, self.path, has, gets)
         for i, each in enumerate(columns):
             nullable = table.schema.field(each.name).nullable
             columns = columns.set(i, each.with_nullable(nullable))
-        return columns
+        return self.log.numbered(table, columns)
 
     def commit(
         self, staged: StagedJob, written: Sequence[WrittenFile], report: dict[str, Any]
@@ -348,7 +370,8 @@ class LakeTarget:
         """Refuse a table that has changed, so that the staged files no longer fit."""
         columns = self._columns(table, layout.schema)
         names = self._partition_by(table)
-        if (columns, names) != (layout.schema, layout.partition_by):
+        is_same = columns.equals(layout.schema, check_metadata=True)
+        if not is_same or names != layout.partition_by:
             raise TargetError.expecting(
                 self.where,
                 f"columns and partitions of {self.path} to stay what they were",

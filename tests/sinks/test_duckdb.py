@@ -209,6 +209,7 @@ def test_other_columns_take_the_place_of_the_old(connection):
         (pa.schema([("x", pa.int64()), ("X", pa.int64())]), "Got x, X"),
         (pa.schema([("d", pa.duration("us"))]), "d: duration"),
         (pa.schema([("n", pa.null())]), "n: null"),
+        (pa.schema([("m", pa.decimal256(50, 1))]), "m: decimal256"),
     ],
 )
 def test_columns_that_duckdb_lacks(connection, schema, match):
@@ -257,6 +258,17 @@ def test_rows_that_were_changed_are_not_the_jobs(in_memory):
     assert in_memory.target("overwrite").committed("a" * 32) is None
     write_job(in_memory.target("overwrite"), "a" * 32, A)
     assert in_memory.read().equals(rows_of(A))
+
+
+def test_rows_that_were_appended_to_others_are_not_the_table(in_memory):
+    write_job(in_memory.target(), "a" * 32, A)
+    write_job(in_memory.target("append"), "b" * 32, B)
+
+    with pytest.raises(TargetExistsError, match="this job has not written"):
+        write_job(in_memory.target(), "b" * 32, B)
+    write_job(in_memory.target("overwrite"), "b" * 32, B)
+    assert in_memory.read().equals(rows_of(B))
+    assert in_memory.target("error").committed("b" * 32) is not None
 
 
 def test_table_that_was_dropped_is_written_again(in_memory):
@@ -465,22 +477,29 @@ FULL = """
 import pathlib, resource, sys
 from dfml.exceptions import DiskFullError
 from tests.sinks.test_duckdb import write_file
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
+parts, rows, limit = map(int, sys.argv[2:])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
-    write_file(pathlib.Path(sys.argv[1]), "t", 4, 100_000)
+    write_file(pathlib.Path(sys.argv[1]), "t", parts, rows)
 except DiskFullError as error:
     print(error)
 """
 
 
-def test_a_disk_that_is_full_at_the_commit(tmp_path):
-    # Each part is 0.8 MB, and all of them are more than the 1.5 MB of a file.
+@pytest.mark.parametrize(
+    ("parts", "rows", "limit"),
+    [
+        (4, 100_000, 1_500_000),  # the file of the database is too large
+        (8, 2_000, 100_000),  # the log of its transactions is
+    ],
+)
+def test_a_disk_that_is_full_at_the_commit(tmp_path, parts, rows, limit):
+    # Each part alone is small enough.
     path = tmp_path / "t.db"
+    command = [sys.executable, "-c", FULL, path, *map(str, (parts, rows, limit))]
 
-    run = subprocess.run(
-        [sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert "'File too large'" in run.stdout, run
     assert "ulimit -f" in run.stdout
-    assert write_file(path, "t", 4, 100_000)["rows"] == 400_000
+    assert write_file(path, "t", parts, rows)["rows"] == parts * rows

@@ -112,6 +112,69 @@ def test_partitions_by_numbers_flags_and_dates(place):
     assert found == {"i": [1, None], "b": [True, None], "d": [day, None], "x": [1, 4]}
 
 
+def test_columns_are_known_by_their_identifiers(place):
+    from pyiceberg.types import StringType
+
+    table = pa.table(
+        {
+            "x": [1.0],
+            "note": ["old"],
+            "l": pa.array([[{"u": "a", "v": 1}]]),
+            "m": pa.array([[("k", 2)]], pa.map_(pa.string(), pa.int64())),
+        }
+    )
+    names = {"table": "ns.t", "mode": "append"}
+    write_job(
+        open_target("write", place.catalog, **names),
+        "a" * 32,
+        [table],
+        schema=table.schema,
+    )
+    with place.catalog.load_table("ns.t").update_schema() as change:
+        change.delete_column("note")
+        change.rename_column(("l", "element", "u"), "w")
+    with place.catalog.load_table("ns.t").update_schema() as change:
+        change.add_column("note", StringType())
+
+    (row,) = rows_in(place, "ns.t").to_pylist()
+    assert row == {"x": 1.0, "note": None, "l": [{"w": "a", "v": 1}], "m": [("k", 2)]}
+    again = table.set_column(2, "l", pa.array([[{"w": "b", "v": 3}]]))
+    write_job(
+        open_target("write", place.catalog, **names),
+        "b" * 32,
+        [again],
+        schema=again.schema,
+    )
+    rows = rows_in(place, "ns.t").to_pylist()
+    assert sorted([row["note"] or "" for row in rows]) == ["", "old"]
+    assert sorted([row["l"][0]["w"] for row in rows]) == ["a", "b"]
+
+
+def test_parts_of_columns_that_were_made_anew_are_written_again(place):
+    from pyiceberg.types import DoubleType
+
+    write_job(place.target(), "a" * 32, A)
+    with pytest.raises(OSError, match="late"):
+        write_job(place.target("append", files=_NeverCommits()), "b" * 32, B)
+    with place.opened().update_schema() as change:
+        change.delete_column("x")
+    with place.opened().update_schema() as change:
+        change.add_column("x", DoubleType())
+
+    write_job(place.target("append"), "b" * 32, B)
+
+    found = place.read().to_pylist()
+    assert [row["x"] for row in found if row["x"] is not None] == sorted(
+        (row["x"] for row in rows_of(B).to_pylist()), reverse=True
+    )
+    assert len(found) == 14
+
+
+class _NeverCommits(FileSystem):
+    def perform(self, commit):
+        raise OSError("too late")
+
+
 def test_column_types_are_held_without_loss(place):
     table = pa.table(
         {

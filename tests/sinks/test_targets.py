@@ -102,6 +102,17 @@ def test_overwrite_partitions(by_day):
     assert by_day.leftovers() == []
 
 
+def test_rows_of_others_in_a_partition_are_overwritten(by_day):
+    some = [make_part(0, 4)]  # mon
+    write_job(by_day.target("overwrite_partitions"), "a" * 32, some)
+    write_job(by_day.target("append"), "b" * 32, [make_part(8, 1)])  # mon, and null
+
+    write_job(by_day.target("overwrite_partitions"), "a" * 32, some)
+
+    assert by_day.read().equals(rows_of(some, [make_part(1)]))
+    assert by_day.leftovers() == []
+
+
 def test_overwriting_no_partition_changes_nothing(by_day):
     write_job(by_day.target(), "a" * 32, A)
 
