@@ -354,8 +354,9 @@ def run_job(
         if stored is not None:
             known = _planned(job, place, name, plan["model"])
             report = PredictionReport.from_dict({**known, **stored})
-            quality.check_again(_WHERE, report.figures, report.skipped_files)
-            return replace(report, predicted_rows=0, done_before=True)
+            if place.mode != "overwrite" or quality.is_measured(report.figures):
+                quality.check_again(_WHERE, report.figures, report.skipped_files)
+                return replace(report, predicted_rows=0, done_before=True)
         place.check_free()
         staged = place.stage(name, plan, job.answers.schema, resume=resume)
         done = run_parts(_WHERE, job.parts, job.answers, staged, quality, progress)

@@ -276,9 +276,7 @@ class DuckDBTarget:
         folded = [name.casefold() for name in schema.names]
         wrong = [n for n in schema.names if folded.count(n.casefold()) > 1]
         wrong += [
-            f"{each.name}: {each.type}"
-            for each in schema
-            if _has_no_type(each.type)
+            f"{each.name}: {each.type}" for each in schema if _has_no_type(each.type)
         ]
         if wrong:
             raise TargetError.expecting(

@@ -93,6 +93,16 @@ class FileSystem:
             return False
         raise OSError(code, os.strerror(code), left, None, right)
 
+    def imitate(self, path: str, model: str) -> None:
+        """Give a folder the permissions of another one, and its owner where allowed.
+
+        Whoever owns it can write to it all the same.
+        """
+        stat = os.stat(model)
+        with suppress(PermissionError):
+            os.chown(path, stat.st_uid, stat.st_gid)
+        os.chmod(path, stat.st_mode & 0o7777 | 0o700)  # chown clears some bits
+
     def remove(self, path: str) -> None:
         """Remove a file, or a folder and all in it, if it is there."""
         if os.path.isdir(path) and not os.path.islink(path):

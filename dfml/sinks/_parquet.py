@@ -70,10 +70,9 @@ class ParquetTarget:
         self.where, self.mode, self.files = where, mode, files
         self.path = os.path.realpath(os.path.expanduser(os.fspath(path)))
         self.partition_by = tuple(partition_by)
-        parent, name = os.path.split(self.path)
-        self.parent = parent
-        self.home = os.path.join(parent, f".{name}.dfml")
-        self._report = os.path.join(self.home, "report.json")
+        self.parent = os.path.dirname(self.path)
+        self._report = _report_of(self.path)
+        self.home = os.path.dirname(self._report)
 
     @property
     def folder(self) -> str:
@@ -94,8 +93,22 @@ class ParquetTarget:
                 repr(self.mode),
                 'write to a Delta table with format="delta", or to Iceberg or DuckDB',
             )
+        self._check_apart()
         if not self.files.exists(self.home):
             self.check_free()
+
+    def _check_apart(self) -> None:
+        """Refuse a folder inside a table: its files would become rows of that."""
+        above = self.parent
+        while above != os.path.dirname(above):
+            if self.files.exists(_report_of(above)):
+                raise TargetExistsError.expecting(
+                    self.where,
+                    "a target that is in no other table",
+                    f"{self.path!r}, inside the table {above!r} of an earlier job",
+                    "choose a folder beside it",
+                )
+            above = os.path.dirname(above)
 
     def locked(self, job: str) -> AbstractContextManager[None]:  # noqa: ARG002
         """Hold the target against all other calls that write to it."""
@@ -212,6 +225,8 @@ class ParquetTarget:
         if not resume:
             self.files.remove(folder)
         staged.prepare(plan)
+        if os.path.isdir(self.path):  # who may not see the table sees no part of it
+            self.files.imitate(staged.data, self.path)
         return staged
 
     def commit(
@@ -269,6 +284,11 @@ class ParquetTarget:
                     self.files.remove(os.path.join(self.home, name))
         except OSError as err:
             _logger.warning("%s is committed; left in staging: %s", self.path, err)
+
+
+def _report_of(path: str) -> str:
+    parent, name = os.path.split(path)
+    return os.path.join(parent, f".{name}.dfml", "report.json")
 
 
 def _other_files(path: str) -> list[str]:

@@ -71,6 +71,10 @@ class Quality:
         check_figures(where, self.checks, figures, hint)
         return {name: figures[name] for name in self.checks}
 
+    def is_measured(self, figures: Mapping[str, dict[str, Any]]) -> bool:
+        """Tell whether the figures of a job say what is to be checked."""
+        return covers(figures, self.checks)
+
     def check_again(
         self,
         where: str,
@@ -87,12 +91,12 @@ class Quality:
             If files were skipped that may not be.
         """
         hint = "look at the model and the source; this job has written the table before"
-        if not covers(figures, self.checks):
+        if not self.is_measured(figures):
             raise CheckFailedError.expecting(
                 where,
                 f"figures of {list(self.checks)}, to check them",
                 "a table that this job has written before, without these checks",
-                'pass resume=False and mode="overwrite" to write it anew',
+                'pass mode="overwrite" to write it anew',
             )
         check_figures(where, self.checks, figures, hint)
         if skipped and not self.skips:

@@ -42,6 +42,8 @@ class Target(Protocol):
 
     path: str
     """The table, as reports name it."""
+    mode: str
+    """What becomes of rows that are there."""
 
     @property
     def folder(self) -> str | None:

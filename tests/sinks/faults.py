@@ -82,6 +82,7 @@ def _counted(name):
 
 for _name in (
     "exists",
+    "imitate",
     "make_folder",
     "read",
     "remove",

@@ -151,6 +151,16 @@ def test_a_job_that_is_done_is_checked_too(score):
     assert score({"id": Check(maximum=2000)}).done_before
 
 
+def test_a_job_that_nobody_has_measured_is_overwritten(score):
+    score({})
+
+    report = score({"prediction": Check(nulls=0)}, mode="overwrite")
+
+    assert (report.done_before, report.predicted_rows) == (False, 600)
+    assert report.figures["prediction"]["nulls"] == 0
+    assert score({"prediction": Check(nulls=0)}, mode="overwrite").done_before
+
+
 @pytest.mark.parametrize(
     ("checks", "error", "match"),
     [

@@ -313,3 +313,32 @@ def test_digest_of_what_contains_itself():
     assert content_digest(loop) == content_digest(loop)
     assert content_digest(1) != content_digest("1")
     assert content_digest({1, 2}) == content_digest({2, 1})
+
+
+@pytest.mark.parametrize("swaps", [FileSystem, TwoRenames])
+def test_permissions_of_the_folder_stay(tmp_path, swaps):
+    place = ParquetTarget("write", tmp_path / "out", swaps())
+    write_table(place, "a" * 32, [1])
+    (tmp_path / "out").chmod(0o2750)
+
+    write_table(place, "b" * 32, [2], mode="overwrite")
+
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o2750
+
+
+def test_rows_of_a_private_table_are_private_while_they_are_staged(tmp_path):
+    place = ParquetTarget("write", tmp_path / "out", FileSystem())
+    (tmp_path / "out").mkdir(mode=0o700)
+
+    with place.locked("a" * 32):
+        staged = place.stage("a" * 32, {}, SCHEMA, resume=True)
+        assert os.stat(staged.data).st_mode & 0o777 == 0o700
+
+
+def test_a_folder_inside_a_table_is_no_target(tmp_path):
+    write_table(ParquetTarget("write", tmp_path / "out", FileSystem()), "a" * 32, [1])
+
+    inside = ParquetTarget("write", tmp_path / "out" / "x" / "y", FileSystem())
+    with pytest.raises(TargetExistsError, match="inside the table"):
+        inside.check_early()
+    ParquetTarget("write", tmp_path / "out2", FileSystem()).check_early()
