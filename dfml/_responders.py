@@ -16,6 +16,7 @@ from dask.dataframe.utils import make_meta
 from joblib import parallel_config
 from sklearn import config_context, get_config
 from sklearn.base import is_regressor
+from sklearn.utils.validation import _num_samples
 
 from dfml._arrays import conform, label_result, pack_features
 from dfml._responses import RESPONSES
@@ -47,7 +48,21 @@ def call(
         limit_threads(threads_per_task()),
     ):
         result = getattr(estimator, name)(X, **params)
+    _check_length(estimator, name, X, result)
     return result.to_pandas() if hasattr(result, "to_pandas") else result
+
+
+def _check_length(estimator: Any, name: str, X: Any, result: Any) -> None:
+    """Refuse more or fewer answers than rows: they would be those of other rows."""
+    first = result[0] if isinstance(result, list) and result else result
+    n_answers, n_rows = _num_samples(first), _num_samples(X)
+    if n_answers != n_rows:
+        raise UnknownOutputError.expecting(
+            f"{type(estimator).__name__}.{name}",
+            f"to give an answer for each of {n_rows} rows",
+            f"{n_answers} answers",
+            "let the estimator answer row by row",
+        )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from dfml.sinks._duckdb_table import DuckDBTable, parse_name
 from dfml.sinks._home import JobHome
 from dfml.sinks._staging import FULL, StagedJob, attempt_of
 from dfml.sinks._writing import Layout
+from dfml.sources._columns import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -273,8 +274,8 @@ class DuckDBTarget:
         return staged
 
     def _check_columns(self, schema: Any) -> None:
-        folded = [name.casefold() for name in schema.names]
-        wrong = [n for n in schema.names if folded.count(n.casefold()) > 1]
+        names = [folded(name) for name in schema.names]
+        wrong = [n for n in schema.names if names.count(folded(n)) > 1]
         wrong += [
             f"{each.name}: {each.type}" for each in schema if _has_no_type(each.type)
         ]

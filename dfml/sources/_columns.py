@@ -24,6 +24,7 @@ __all__ = [
     "Column",
     "check_columns",
     "file_literal",
+    "folded",
     "has_nullable_dtype",
     "literal",
     "named_types",
@@ -125,8 +126,8 @@ def named_types(schema: pa.Schema) -> list[str]:
 
 def _check_names(names: list[str], where: str) -> None:
     """Refuse names that are the same to DuckDB, which ignores their case."""
-    counts = Counter(name.casefold() for name in names)
-    repeated = [name for name in names if counts[name.casefold()] > 1]
+    counts = Counter(map(folded, names))
+    repeated = [name for name in names if counts[folded(name)] > 1]
     if repeated:
         raise QueryError.expecting(
             where,
@@ -204,6 +205,13 @@ def rows_to_pandas(table: pa.Table, dtypes: dict[str, Any]) -> pd.DataFrame:
         The columns in their order, with an index from 0.
     """
     return to_frame(table, dtypes)
+
+
+def folded(name: str) -> str:
+    """Return a name as DuckDB compares it: the case of ASCII letters is ignored."""
+    return (
+        name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+    )
 
 
 def quoted(name: str) -> str:

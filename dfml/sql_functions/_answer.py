@@ -21,7 +21,12 @@ from dfml._responders import call
 from dfml.exceptions import DfmlError, EstimatorTypeError, InputTypeError
 from dfml.sinks._answers import make_answers
 from dfml.sources._pandas import to_pandas
-from dfml.sql_functions._fields import ARROW_OF, as_owner, field_types
+from dfml.sql_functions._fields import (
+    ARROW_OF,
+    as_owner,
+    field_types,
+    fields_with_none,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,11 +48,14 @@ class SqlModel:
         The response method.
     outputs : pyarrow Schema
         What it returns.
+    nones : tuple of str
+        Fields in which the model knows None, which NULL is then, and not NaN.
     """
 
     fields: dict[str, str]
     responder: Responder
     outputs: Any
+    nones: tuple[str, ...] = ()
 
     @property
     def is_single(self) -> bool:
@@ -72,7 +80,11 @@ class SqlModel:
 
     def _rows(self, columns: Sequence[Any]) -> Any:
         if self.responder.dtype is None:
-            return to_pandas(pa.table(list(columns), names=list(self.fields)))
+            rows = to_pandas(pa.table(list(columns), names=list(self.fields)))
+            for name in self.nones:
+                values = rows[name].astype(object)
+                rows[name] = values.where(values.notna(), None)
+            return rows
         array = to_array(columns, np.dtype("float64"))  # NULL becomes NaN
         if not self.responder.named:
             return array
@@ -140,7 +152,9 @@ def make_sql_model(
     answers = make_answers(
         owner, cast("Any", table), [method], keep=[], name=name, prefix=prefix
     )
-    return SqlModel(fields, _for_arrays(answers.responders[0]), answers.schema)
+    responder = _for_arrays(answers.responders[0])
+    nones = tuple(fields_with_none(responder.estimator, list(fields)))
+    return SqlModel(fields, responder, answers.schema, nones)
 
 
 def _check_name(where: str, what: str, name: object, fits: bool = True) -> None:

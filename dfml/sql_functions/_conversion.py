@@ -138,9 +138,7 @@ def convert(
         If the model, or a part of it, has no SQL here.
     """
     query = Query(source, [*model.fields, *kept])
-    fields = query.add(
-        [f"CAST({quoted(name)} AS {kind})" for name, kind in model.fields.items()]
-    )
+    fields = query.add([_cast(*each) for each in model.fields.items()])
     columns = _without_nan(model, fields, limits, query)
     answers = _answers(model.responder.estimator, model.responder.name, columns, query)
     if len(answers) != len(types):
@@ -179,6 +177,12 @@ def convert(
         empty=" AND ".join(f"{field} IS NULL" for field in fields),
         found=found,
     )
+
+
+def _cast(name: str, kind: str) -> str:
+    cast = f"CAST({quoted(name)} AS {kind})"
+    # Categories are compared as Python compares text, whatever the column's collation.
+    return f'({cast} COLLATE "binary")' if kind == "VARCHAR" else cast
 
 
 def _without_nan(

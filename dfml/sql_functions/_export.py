@@ -14,7 +14,7 @@ from dfml.exceptions import (
     EstimatorTypeError,
     InputTypeError,
 )
-from dfml.sources._columns import quoted
+from dfml.sources._columns import folded, quoted
 from dfml.sql_functions._answer import SqlModel, make_sql_model
 from dfml.sql_functions._conversion import REFUSED, Limits, convert
 from dfml.sql_functions._sample import Sample, call_quietly, make_sample
@@ -161,8 +161,9 @@ def _check_kept(keep: Sequence[str] | None, model: SqlModel) -> None:
         )
     # Of a table that is kept whole, the columns that the model takes are known.
     kept = list(model.fields if keep is None else keep)
-    counts = Counter(each.casefold() for each in [*kept, *model.outputs.names])
-    twice = [each for each in kept if counts[each.casefold()] > 1]
+    names = [*kept, *model.outputs.names]
+    counts = Counter(map(folded, names))
+    twice = [each for each in names if counts[folded(each)] > 1]
     if twice:
         raise ColumnCollisionError.expecting(
             "export_sql",

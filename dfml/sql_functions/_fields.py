@@ -13,13 +13,21 @@ from sklearn.utils.validation import check_is_fitted
 from dfml._responders import contract_of
 from dfml.estimators import ParallelPostFit
 from dfml.exceptions import ColumnMismatchError
+from dfml.sources._columns import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dfml._schema import Contract
 
-__all__ = ["ARROW_OF", "as_owner", "field_types", "first_steps", "selected"]
+__all__ = [
+    "ARROW_OF",
+    "as_owner",
+    "field_types",
+    "fields_with_none",
+    "first_steps",
+    "selected",
+]
 
 # Kind of the contract -> what SQL casts the field to. Within a kind, dtypes are free.
 _SQL_OF = {
@@ -82,14 +90,14 @@ def field_types(where: str, owner: Any) -> dict[str, str]:
 
 
 def _check_names(where: str, contract: Contract) -> None:
-    counts = Counter(str(name).casefold() for name in contract.names)
+    counts = Counter(folded(str(name)) for name in contract.names)
     wrong = [
         name
         for name in contract.names
         if not isinstance(name, str)
         or not name
         or "\0" in name
-        or counts[name.casefold()] > 1
+        or counts[folded(name)] > 1
     ]
     if wrong:
         raise ColumnMismatchError.expecting(
@@ -129,6 +137,16 @@ def _known_texts(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, str]]:
                 texts = [v for v in np.atleast_1d(values) if isinstance(v, str)]
                 if texts:
                     yield name, str(texts[0])
+
+
+def fields_with_none(estimator: Any, names: list[Any]) -> Iterator[Any]:
+    """Find the columns in which a model has seen None, and knows it as a category."""
+    for step, columns in first_steps(estimator, names):
+        learnt = getattr(step, "categories_", ())
+        if len(learnt) == len(columns):
+            for name, values in zip(columns, learnt, strict=True):
+                if any(value is None for value in values):
+                    yield name
 
 
 def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:

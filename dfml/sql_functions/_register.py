@@ -24,7 +24,7 @@ from dfml.exceptions import (
     InputTypeError,
     QueryError,
 )
-from dfml.sources._columns import quoted
+from dfml.sources._columns import folded, quoted
 from dfml.sources._query import hint_for
 from dfml.sources._reopenable import is_in_transaction
 from dfml.sql_functions._answer import SqlModel, make_sql_model, model_error
@@ -217,7 +217,7 @@ def unregister(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """
     _check_connection("unregister", connection)
     with _failures("unregister"):
-        if _lower(str(name)) not in _macros_of(connection):
+        if folded(str(name)) not in _macros_of(connection):
             names = [each.name for each in registered(connection)]
             raise QueryError.expecting(
                 "unregister",
@@ -292,8 +292,8 @@ def _check_connection(where: str, connection: object) -> None:
 
 def _return_type(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> Any:
     """Ask DuckDB what the Arrow types of the answers are in SQL."""
-    names = [name.casefold() for name in model.outputs.names]
-    twice = [n for n in model.outputs.names if names.count(n.casefold()) > 1 or not n]
+    names = [folded(name) for name in model.outputs.names]
+    twice = [n for n in model.outputs.names if names.count(folded(n)) > 1 or not n]
     if twice:
         raise ColumnCollisionError.expecting(
             "register",
@@ -311,12 +311,12 @@ def _check_free(
     connection: duckdb.DuckDBPyConnection, name: str, replace: bool
 ) -> None:
     """Refuse a name that is taken, but for a function of dfml to be replaced."""
-    is_ours = _lower(name) in _macros_of(connection)
-    names = {_lower(each): each for each in (name, f"{name}_table")}
+    is_ours = folded(name) in _macros_of(connection)
+    names = {folded(each): each for each in (name, f"{name}_table")}
     rows = connection.sql(
         "SELECT DISTINCT function_name FROM duckdb_functions()"
     ).fetchall()
-    taken = sorted(names.keys() & {_lower(row[0]) for row in rows})
+    taken = sorted(names.keys() & {folded(row[0]) for row in rows})
     if not taken or (is_ours and replace):
         return
     owner = "dfml" if is_ours else "DuckDB or one of yours"
@@ -335,7 +335,7 @@ def _macros_of(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
         "database_name = 'temp' AND function_type = 'macro' ORDER BY function_name"
     ).fetchall()
     pairs = ((name, re.match(_PREFIX + "[0-9a-f]{32}", text)) for name, text in rows)
-    return {_lower(name): found[0] for name, found in pairs if found}
+    return {folded(name): found[0] for name, found in pairs if found}
 
 
 def _create(
@@ -400,13 +400,6 @@ def _macros(inner: str, function: _Function) -> list[str]:
         f'CREATE OR REPLACE TEMP MACRO {table}("the name of a table") AS TABLE '
         f'SELECT {_TABLE}.*, {output} FROM query_table("the name of a table") {_TABLE}',
     ]
-
-
-def _lower(name: str) -> str:
-    """Return a name as DuckDB compares it: the case of ASCII letters is ignored."""
-    return (
-        name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
-    )
 
 
 def _literal(text: str) -> str:

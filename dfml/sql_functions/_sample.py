@@ -154,7 +154,7 @@ class _Values:
         if is_closed and learnt:
             return learnt
         middle = float(np.median(learnt)) if learnt else 0.0
-        spread = float(np.ptp(learnt)) if len(learnt) > 1 else 1.0
+        spread = float(max(learnt)) - float(min(learnt)) if len(learnt) > 1 else 1.0
         drawn = self.random.normal(middle, spread or 1.0, size=max(50, len(learnt)))
         return [*learnt, *drawn.tolist(), *_USUAL]
 

@@ -10,7 +10,7 @@ from dfml.exceptions import (
     ColumnMismatchError,
     InputTypeError,
 )
-from dfml.sources._columns import quoted
+from dfml.sources._columns import folded, quoted
 from dfml.sql_functions._answer import SqlModel, make_sql_model
 from dfml.sql_functions._answered import AnsweredRows
 from dfml.sql_functions._rows import open_rows
@@ -143,7 +143,7 @@ class _Plan:
         ]
         self.features: list[str] = []
         for field, sql_type in model.fields.items():
-            name = found[field.casefold()]
+            name = found[folded(field)]
             if str(types[name]) != sql_type:
                 source, name = name, _free_name(f"dfml: {field}", types)
                 cast = f"CAST({quoted(source)} AS {sql_type})"
@@ -159,8 +159,8 @@ class _Plan:
 def _check_columns(names: list[str], model: SqlModel) -> dict[str, str]:
     """Find the columns of the relation as SQL does, whatever their case."""
     outputs = list(model.outputs.names)
-    counts = Counter(each.casefold() for each in [*names, *outputs])
-    twice = [each for each in [*names, *outputs] if counts[each.casefold()] > 1]
+    counts = Counter(map(folded, [*names, *outputs]))
+    twice = [each for each in [*names, *outputs] if counts[folded(each)] > 1]
     if twice:
         raise ColumnCollisionError.expecting(
             "predict_sql",
@@ -168,8 +168,8 @@ def _check_columns(names: list[str], model: SqlModel) -> dict[str, str]:
             f"{sorted(set(twice))} twice",
             "pass name= or prefix=, or rename the columns in the SQL",
         )
-    found = {each.casefold(): each for each in names}
-    missing = [each for each in model.fields if each.casefold() not in found]
+    found = {folded(each): each for each in names}
+    missing = [each for each in model.fields if folded(each) not in found]
     if missing:
         raise ColumnMismatchError.expecting(
             "predict_sql",
@@ -181,8 +181,8 @@ def _check_columns(names: list[str], model: SqlModel) -> dict[str, str]:
 
 
 def _free_name(name: str, taken: dict[str, Any]) -> str:
-    folded = {each.casefold() for each in taken}
-    while name.casefold() in folded:
+    others = set(map(folded, taken))
+    while folded(name) in others:
         name += "_"
     return name
 

@@ -123,7 +123,8 @@ def _clipped(columns: Sequence[str], query: Query, low: Any, high: Any) -> list[
 
 
 def _imputed(step: Any, columns: Sequence[str], query: Query) -> list[str]:
-    is_missing_nan = isinstance(step.missing_values, float)
+    missing = step.missing_values
+    is_missing_nan = isinstance(missing, float) and np.isnan(missing)
     is_empty = any(pd.isna(value) for value in step.statistics_)
     if not is_missing_nan or step.add_indicator or is_empty:
         raise refusal("imputers of NaN, without indicators and empty columns", step)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dfml.exceptions import EstimatorTypeError
-from dfml.sources._columns import quoted
+from dfml.sources._columns import folded, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,10 +112,11 @@ class Query:
     """
 
     def __init__(self, source: str, known: Sequence[str]) -> None:
-        self._text = source
         self._prefix = "dfml: "
-        while any(name.casefold().startswith(self._prefix) for name in known):
+        while any(folded(name).startswith(self._prefix) for name in known):
             self._prefix = f"dfml {self._prefix}"
+        # Under its own name the table would be a column: its rows, as a STRUCT.
+        self._text = f"{source} AS {quoted(f'{self._prefix}rows')}"
         self.added: list[str] = []
         self.conditions: list[tuple[str, str]] = []
 
