@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 
 import pyarrow as pa
@@ -21,32 +20,30 @@ from pyiceberg.manifest import (
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 from pyiceberg.typedef import Record
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 
-@contextlib.contextmanager
+def make_catalog(folder, warehouse):
+    """A catalog that keeps no connection open: its tables outlive any ``close``."""
+    uri = f"sqlite:///{folder}/catalog.db"
+    catalog = SqlCatalog("lake", uri=uri, warehouse=f"file://{warehouse}")
+    catalog.close()
+    catalog.engine = create_engine(uri, poolclass=NullPool)
+    return catalog
+
+
 def open_catalog(folder):
     folder.mkdir(exist_ok=True)
-    catalog = SqlCatalog(
-        "lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}"
-    )
-    catalog.create_namespace("db")
-    try:
-        yield catalog
-    finally:
-        catalog.close()
+    catalog = make_catalog(folder, folder)
+    catalog.create_namespace_if_not_exists("db")
+    return catalog
 
 
 def load_or_create(folder, schema):
     """The table ``db.t`` of the catalog in a folder."""
-    folder.mkdir(exist_ok=True)
-    catalog = SqlCatalog(
-        "lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}"
-    )
-    try:
-        catalog.create_namespace_if_not_exists("db")
-        return catalog.create_table_if_not_exists("db.t", schema)
-    finally:
-        catalog.close()
+    catalog = open_catalog(folder)
+    return catalog.create_table_if_not_exists("db.t", schema)
 
 
 def paths(table):

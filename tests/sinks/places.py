@@ -146,17 +146,10 @@ class DeltaByDay(DeltaPlace):
 class IcebergPlace(Place):
     def __init__(self, folder):
         super().__init__(folder)
-        from pyiceberg.catalog.sql import SqlCatalog
+        from tests.iceberg_table import make_catalog
 
-        self.catalog = SqlCatalog(
-            "test",
-            uri=f"sqlite:///{self.folder}/catalog.db",
-            warehouse=f"file://{self.folder}/warehouse",
-        )
+        self.catalog = make_catalog(self.folder, f"{self.folder}/warehouse")
         self.catalog.create_namespace_if_not_exists("ns")
-
-    def close(self):
-        self.catalog.close()
 
     def options(self):
         return {"target": self.catalog, "table": "ns.scored"}

@@ -49,8 +49,7 @@ from tests.iceberg_table import (
 
 @pytest.fixture
 def catalog(tmp_path):
-    with open_catalog(tmp_path / "lake") as catalog:
-        yield catalog
+    return open_catalog(tmp_path / "lake")
 
 
 def make(catalog, *files, name="db.t"):
