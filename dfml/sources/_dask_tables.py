@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DaskDataset", "arrow_schema", "check_frames", "dask_tables"]
 
+#: Of a decimal in DuckDB.
+MAX_DIGITS = 38
 TEMPORARY = """
     SELECT table_name FROM duckdb_tables() WHERE temporary
     UNION ALL SELECT view_name FROM duckdb_views() WHERE temporary AND NOT internal
@@ -264,10 +266,27 @@ def _arrow_type(meta: pd.DataFrame, dtype: Any) -> pa.DataType:
     """Return the Arrow type of a column that has no rows."""
     if isinstance(dtype, pd.CategoricalDtype):
         return _arrow_type(dtype.categories.to_frame(), dtype.categories.dtype)
+    if isinstance(dtype, pd.ArrowDtype):
+        return _known_to_duckdb(dtype.pyarrow_dtype)
     # What objects are is not known before they are there; dask means text.
     if isinstance(dtype, pd.StringDtype) or dtype.kind == "O":
         return pa.large_string()
-    return pa.Schema.from_pandas(meta, preserve_index=False).field(0).type
+    return _known_to_duckdb(
+        pa.Schema.from_pandas(meta, preserve_index=False).field(0).type
+    )
+
+
+def _known_to_duckdb(kind: pa.DataType) -> pa.DataType:
+    """Return the type that DuckDB has for the same values."""
+    if pa.types.is_dictionary(kind):
+        return _known_to_duckdb(kind.value_type)
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_decimal256(kind):
+        if kind.precision > MAX_DIGITS:
+            raise TypeError(f"decimals of DuckDB have up to {MAX_DIGITS} digits")
+        return pa.decimal128(kind.precision, kind.scale)
+    return kind
 
 
 def parquet_relation(

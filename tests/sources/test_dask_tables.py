@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import time
+from decimal import Decimal
+
 import dask
 import dask.dataframe as dd
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -363,3 +367,44 @@ def test_the_condition_finds_its_columns(ddf):
     table = dataset.scanner(columns=["a"], filter=condition).to_reader().read_all()
     rows = ddf[(ddf.x > 3) & (ddf.s == "s2")].compute()
     assert table.to_pydict() == {"a": rows.a.tolist()}
+
+
+# Types that Arrow has and NumPy has not
+
+ARROW_VALUES = [
+    (pa.decimal128(6, 2), [Decimal("9.50"), Decimal("10.25")], "DECIMAL(6,2)"),
+    (pa.decimal256(6, 2), [Decimal("9.50"), Decimal("10.25")], "DECIMAL(6,2)"),
+    (pa.time64("us"), [time(9), time(10)], "TIME"),
+    (pa.binary(), [b"9", b"\xff"], "BLOB"),
+    (pa.string(), ["10", "9"], "VARCHAR"),
+    (pa.dictionary(pa.int8(), pa.int64()), [9, 10], "BIGINT"),
+    (pa.float16(), [np.float16(9), np.float16(10)], "FLOAT"),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "sql_type"), ARROW_VALUES)
+def test_arrow_dtypes_keep_their_types(con, kind, values, sql_type):
+    """The larger value comes second; as text it would not always be the larger."""
+    column = pd.array(pa.array([*values, None], kind), dtype=pd.ArrowDtype(kind))
+    ddf = dd.from_pandas(pd.DataFrame({"v": column}), npartitions=2)
+    query = "SELECT typeof(max(v)) AS t, max(v) = $v AS same, count(v) AS n FROM d"
+    params = {"v": float(values[1]) if kind == pa.float16() else values[1]}
+    rows = read_sql(query, con, params=params, frames={"d": ddf}).compute()
+    assert rows.to_dict("list") == {"t": [sql_type], "same": [True], "n": [2]}
+
+
+def test_decimals_with_more_digits_than_duckdb_has_are_refused(con):
+    kind = pa.decimal256(50, 2)
+    column = pd.array([Decimal("9.50")], dtype=pd.ArrowDtype(kind))
+    ddf = dd.from_pandas(pd.DataFrame({"v": column}), npartitions=1)
+    with pytest.raises(InputTypeError, match=r"'v' .*up to 38 digits"):
+        read_sql("FROM d", con, frames={"d": ddf})
+
+
+def test_decimals_of_files_are_the_same_in_a_computed_frame(con, tmp_path):
+    pdf = pd.DataFrame({"price": [Decimal("9.50"), Decimal("10.25")]})
+    pdf.to_parquet(tmp_path / "p.parquet")
+    ddf = dd.read_parquet(tmp_path)
+    for frame in (ddf, ddf.assign(x=1)):
+        rows = read_sql("SELECT max(price) AS m FROM d", con, frames={"d": frame})
+        assert rows.compute().m.tolist() == [10.25]
