@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset
+import pyarrow.parquet as pq
 
 from dfml._partitions import Partitions
 from dfml.exceptions import InputTypeError, QueryError
@@ -233,9 +235,22 @@ class _ToArrow:
                 values = partition[name].astype(dtype.categories.dtype)
                 partition = partition.assign(**{str(name): values})
         table = pa.Table.from_pandas(partition, self.schema, preserve_index=False)
+        table = _without_nan(table)
         if self.condition is not None:
             table = table.filter(self.condition)
         return table.select(self.names).replace_schema_metadata()
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    """Make NaN null where Arrow has left it: in dtypes that have nulls of their own."""
+    for at, field in enumerate(table.schema):
+        if not pa.types.is_floating(field.type):
+            continue
+        is_nan = pc.is_nan(table.column(at))
+        if pc.any(is_nan).as_py():
+            nulled = pc.if_else(is_nan, None, table.column(at))
+            table = table.set_column(at, field, nulled)
+    return table
 
 
 def arrow_schema(name: str, frame: dd.DataFrame) -> pa.Schema:
@@ -306,12 +321,34 @@ def parquet_relation(
     paths = _paths(expr)
     if not paths or not all(map(os.path.isfile, paths)):
         return None
+    # DuckDB would cast all files to the types of the first.
+    if len({_types(path, frame.columns) for path in paths}) > 1:
+        return None
     relation = connection.read_parquet(
         [*map(glob.escape, paths)], hive_partitioning=False
     )
     if not set(frame.columns) <= set(relation.columns):
         return None
-    return relation.project(", ".join(map(quoted, frame.columns)))
+    kinds = dict(zip(relation.columns, relation.types, strict=True))
+    return relation.project(", ".join(_item(c, kinds[c]) for c in frame.columns))
+
+
+def _types(path: str, names: Iterable[str]) -> tuple[pa.DataType | None, ...]:
+    """Read the types of columns from the footer of a file, None for one it lacks."""
+    schema = pq.read_schema(path)
+    at = [schema.get_field_index(name) for name in names]
+    return tuple(None if i < 0 else schema.field(i).type for i in at)
+
+
+def _item(name: str, kind: Any) -> str:
+    """Return a column as SQL in which NaN is NULL, as in a frame that is computed.
+
+    Conditions on other columns still skip row groups; those on this one do not.
+    """
+    column = quoted(name)
+    if kind.id not in ("float", "double"):
+        return column
+    return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS {column}"
 
 
 def _paths(read: Any) -> list[str]:

@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -236,6 +237,47 @@ def test_an_index_that_is_a_column_of_the_file_is_left_out(con, tmp_path, pdf):
     pdf[["a", "x"]].set_index("a").to_parquet(tmp_path / "indexed.parquet")
     ddf = dd.read_parquet(tmp_path / "indexed.parquet")
     assert list(read_sql("FROM d", con, frames={"d": ddf}).columns) == ["x"]
+
+
+def test_files_of_different_types_are_not_cast_to_the_first(con, tmp_path):
+    for number, values in enumerate([[1.0, 2.0], [1, 2], [1.5, None]]):
+        rows = pd.DataFrame({"a": values, "b": ["s", "t"]})
+        rows.to_parquet(tmp_path / f"{number}.parquet")
+    ddf = dd.read_parquet(tmp_path)
+    rows = read_sql("SELECT a FROM d", con, frames={"d": ddf}).compute()
+    np.testing.assert_array_equal(rows.a, [1, 2, 1, 2, 1.5, np.nan])
+    (tmp_path / "0.parquet").unlink()  # whole numbers come first now
+    ddf = dd.read_parquet(tmp_path)
+    with pytest.raises(QueryError, match=r"(?s)frames=\{'d'.*truncated"):
+        read_sql("SELECT a FROM d", con, frames={"d": ddf})
+    # Of the columns that are asked for the types are the same.
+    rows = read_sql("SELECT b FROM d", con, frames={"d": ddf[["b"]]}).compute()
+    assert rows.b.tolist() == ["s", "t"] * 2
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # in dask, of pandas 3.1
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_nan_is_null_in_files_and_in_frames(con, tmp_path, kind):
+    """Spark and Arrow write NaN and null as two things; to pandas they are one."""
+    values = pa.array([1.0, None, float("nan"), 4.0], kind)
+    table = pa.table({"x": values, "a": [0, 1, 2, 3]})
+    pq.write_table(table, tmp_path / "p.parquet")
+    ddf = dd.read_parquet(tmp_path / "p.parquet", index=False)
+    query = """
+        SELECT count(x) AS n, sum(x) AS s, count(*) FILTER (x > 2) AS above,
+            count(*) FILTER (x IS NULL) AS missing FROM d
+    """
+    nullable = ddf.assign(x=ddf.x.astype(pd.ArrowDtype(kind)))
+    for frame in (ddf, ddf.assign(z=1), nullable):
+        rows = read_sql(query, con, frames={"d": frame}).compute()
+        assert rows.iloc[0].tolist() == [2, 5, 1, 2]
+
+
+def test_arrow_dtypes_with_nan(con):
+    column = pd.array(pa.array([1.0, None, np.nan]), dtype=pd.ArrowDtype(pa.float64()))
+    ddf = dd.from_pandas(pd.DataFrame({"x": column}), npartitions=1)
+    rows = read_sql("SELECT count(x) AS n FROM d", con, frames={"d": ddf}).compute()
+    assert rows.n.tolist() == [1]
 
 
 # Names
