@@ -307,6 +307,13 @@ def test_settings_of_the_connection_are_refused(con, setting):
         ("SELECT id, uuid() AS r FROM t", "uuid"),
         ("SELECT id, now() AS r FROM t", "now"),
         ("SELECT id, current_timestamp AS r FROM t", "current_timestamp"),
+        ("SELECT id, CURRENT_LOCALTIME() AS r FROM t", "current_localtime,"),
+        ("SELECT id, current_localtimestamp() AS r FROM t", "current_localtimestamp"),
+        ("SELECT id, pg_conf_load_time() AS r FROM t", "pg_conf_load_time"),
+        ("SELECT id, pg_postmaster_start_time() AS r FROM t", "pg_postmaster_start"),
+        ("SELECT id, day(ago(INTERVAL 1 DAY)) AS r FROM t", "ago"),
+        ("SELECT id, day(age(DATE '2020-01-01')) AS r FROM t", "age"),
+        ("SELECT id, day(d.age()) AS r FROM (SELECT id, now() AS d FROM t)", "age"),
         ("SELECT id, nextval('s') AS r FROM t", "nextval"),
         ("FROM t USING SAMPLE 10", "sample"),
         ("FROM t TABLESAMPLE 10%", "sample"),
@@ -321,6 +328,12 @@ def test_what_is_drawn_anew_is_refused(con, query, name):
     con.execute("CREATE MACRO drawn() AS random()")
     with pytest.raises(QueryError, match=name):
         read(con, query)
+
+
+def test_the_time_between_two_moments_is_taken(con):
+    day = "DATE '2020-01-01'"
+    frame = read(con, f"SELECT id, day(age({day} + id::INT, {day})) AS r FROM t")
+    assert frame.r.compute().iloc[:3].tolist() == [0, 1, 2]
 
 
 def test_limit_and_distinct_in_an_order_are_taken(con):
