@@ -24,7 +24,7 @@ from dfml.exceptions import InputTypeError, QueryError
 from dfml.sources._columns import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import dask.dataframe as dd
     import duckdb

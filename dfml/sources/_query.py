@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bind_query",
+    "check_one_select",
     "check_query",
     "connection_of",
     "database_errors",
     "hint_for",
+    "no_python_variables",
     "raise_query_error",
 ]
 
@@ -124,7 +126,7 @@ def bind_query(
     check_one_select(query, connection)
     # Names are resolved here and the rows run later: once all names are found in the
     # catalog, the run has no reason to look for Python variables again.
-    with _no_python_variables(connection):
+    with no_python_variables(connection):
         return connection.sql(query, params=params)
 
 
@@ -155,7 +157,7 @@ def check_one_select(query: str, connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def _no_python_variables(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def no_python_variables(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Keep DuckDB from taking Python variables, ours included, for tables."""
     name = "python_enable_replacements"
     # Through sql, not execute: that would throw away an open result of the caller's.

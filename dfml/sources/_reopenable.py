@@ -25,6 +25,7 @@ __all__ = [
     "check_reopenable",
     "check_settings",
     "is_in_transaction",
+    "settings_of",
 ]
 
 #: Settings that change what becomes of one row; a new connection does not have them.
@@ -157,7 +158,7 @@ def check_settings(
         Naming the first setting that is not the usual one.
     """
     usual = _usual(extensions).settings
-    for name, value in _settings(connection).items():
+    for name, value in settings_of(connection).items():
         if name in names and value != usual[name]:
             _refuse(query, f"the setting {name} = {value!r} of this connection")
 
@@ -177,10 +178,11 @@ def _usual(extensions: tuple[str, ...]) -> _Usual:
     with duckdb.connect() as new:
         for name in extensions:
             new.load_extension(name)
-        return _Usual(_settings(new), dict(new.sql(FUNCTIONS).fetchall()))
+        return _Usual(settings_of(new), dict(new.sql(FUNCTIONS).fetchall()))
 
 
-def _settings(connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+def settings_of(connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+    """Return the settings of a connection that change rows, or their order."""
     asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
     (values,) = connection.sql(f"SELECT {asked}").fetchall()
     return dict(zip(SETTINGS, values, strict=True))

@@ -147,6 +147,87 @@ def test_another_query_is_an_error(con, target, tmp_path):
         read_sql("FROM t WHERE i > ?", con, params=[1], spill_to=target)
 
 
+@pytest.mark.parametrize(
+    ("query", "before", "after"),
+    [
+        ("FROM v", "CREATE VIEW v AS SELECT 1 AS a", "CREATE VIEW v AS SELECT 2 AS a"),
+        ("FROM w", "CREATE VIEW w AS FROM v", "CREATE VIEW v AS SELECT 2 AS a"),
+        ("SELECT m(1) AS a", "CREATE MACRO m(x) AS x", "CREATE MACRO m(x) AS x + 1"),
+        ("SELECT 3 / 2 AS a", "SET integer_division = 0", "SET integer_division = 1"),
+        (
+            "SELECT getvariable('n') AS a",
+            "SET VARIABLE n = 1",
+            "SET VARIABLE n = 2",
+        ),
+        (
+            "SELECT a FROM t",
+            "CREATE TABLE t AS SELECT 1 AS a",
+            "CREATE TABLE t AS SELECT 'x' AS a",
+        ),
+    ],
+)
+def test_what_names_mean_is_part_of_the_query(con, target, query, before, after):
+    con.execute("CREATE VIEW v AS SELECT 1 AS a")
+    for statement in (before, after):
+        con.execute(statement.replace("CREATE", "CREATE OR REPLACE"))
+        if statement == before:
+            first = read_sql(query, con, spill_to=target)
+            assert read_sql(query, con, spill_to=target)._name == first._name
+    with pytest.raises(TargetExistsError, match=r"same text|the columns"):
+        read_sql(query, con, spill_to=target)
+
+
+def test_what_is_not_named_is_no_part_of_the_query(con, target, tmp_path):
+    first = read_sql(QUERY, con, spill_to=target)
+    con.execute("CREATE VIEW v AS SELECT 1 AS a; CREATE MACRO m(x) AS x")
+    con.execute(f"SET VARIABLE n = 1; ATTACH '{tmp_path}/other.duckdb'")
+    assert read_sql(QUERY, con, spill_to=target)._name == first._name
+
+
+def test_another_file_under_the_name_of_a_database_is_another_query(target, tmp_path):
+    for number in range(2):
+        with duckdb.connect() as con:
+            con.execute(f"ATTACH '{tmp_path}/{number}.duckdb' AS other")
+            con.execute(f"CREATE TABLE other.t AS SELECT {number} AS a")
+            if number == 0:
+                read_sql("FROM other.t", con, spill_to=target)
+            else:
+                with pytest.raises(TargetExistsError, match="rows of the same text"):
+                    read_sql("FROM other.t", con, spill_to=target)
+
+
+def test_relative_files_are_those_of_the_working_directory(
+    con, target, tmp_path, monkeypatch
+):
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        monkeypatch.chdir(tmp_path / str(number))
+        con.execute(f"COPY (SELECT {number} AS a) TO 'rows.parquet'")
+        if number == 0:
+            read_sql("FROM 'rows.parquet'", con, spill_to=target)
+            read_sql(QUERY, con, spill_to=tmp_path / "elsewhere")
+    with pytest.raises(TargetExistsError, match="working directory"):
+        read_sql("FROM 'rows.parquet'", con, spill_to=target)
+    read_sql(QUERY, con, spill_to=tmp_path / "elsewhere")
+
+
+def test_kept_rows_outlive_their_table_and_frames_are_registered_anew(con, target):
+    con.execute("CREATE TABLE t AS SELECT 1 AS a")
+    con.register("r", pd.DataFrame({"b": [2]}))
+    first = read_sql("FROM t, r", con, spill_to=target)
+    con.register("r", pd.DataFrame({"b": [3]}))
+    assert read_sql("FROM t, r", con, spill_to=target)._name == first._name
+    con.execute("DROP TABLE t")
+    assert read_sql("FROM t, r", con, spill_to=target)._name == first._name
+
+
+def test_statements_do_not_run_to_learn_their_types(con, target):
+    con.execute("CREATE TABLE t AS SELECT 1 AS a")
+    with pytest.raises(QueryError, match="exactly one SQL statement"):
+        read_sql("FROM t; DROP TABLE t", con, spill_to=target)
+    assert con.sql("FROM t").fetchall() == [(1,)]
+
+
 def test_parameters_of_all_kinds_are_known_again(con, target):
     params = {"a": date(2020, 1, 1), "b": Decimal("1.5"), "c": "x'y", "d": None}
     query = "SELECT $a AS a, $b AS b, $c AS c, $d::INT AS d"
