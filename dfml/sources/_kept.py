@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dfml.exceptions import InputTypeError, TargetExistsError
 from dfml.sources._columns import Column
 from dfml.sources._spill import open_spill
+from dfml.sources._spill_folder import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from dfml.sources._spill import Spill
 
@@ -21,11 +22,15 @@ __all__ = ["KeptQuery", "check_target"]
 
 def check_target(target: str | os.PathLike[str]) -> Path:
     """Return the path of a directory that is new, empty or a spill that was kept."""
+    hint = "name a directory"
     if not isinstance(target, str | os.PathLike) or not os.fspath(target):
         raise InputTypeError.expecting(
-            "read_sql", "spill_to to be a path", repr(target), "name a directory"
+            "read_sql", "spill_to to be a path", repr(target), hint
         )
-    path = Path(target).absolute()
+    path = local_path("read_sql", "spill_to", target, hint).absolute()
+    if path.is_symlink():
+        # A folder can take the place of an empty one, and not that of a link.
+        path = path.resolve()
     if path.exists() and not (path.is_dir() and _may_be_used(path)):
         raise TargetExistsError.expecting(
             "read_sql",

@@ -38,6 +38,9 @@ HINTS = {
 # Looked for in the text: an error in a stream comes as one of Arrow, and files are
 # refused in several ways.
 HINTS_BY_TEXT = {
+    # Of its own temporary files; spills are written by others.
+    "No space left on device": "free some space, or set temp_directory on the "
+    "connection to a larger disk",
     "Out of Memory Error": HINTS["OutOfMemoryException"],
     "Unable to transform python value": "pass plain values of Python, as value.item() "
     "of a number of NumPy",

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from dfml.exceptions import SourceError, TargetExistsError
 from dfml.sources._spill_folder import (
     SET_DIRECTORY,
+    full_disk_errors,
     make_folder,
     place_errors,
     spill_directory,
@@ -133,6 +134,7 @@ def write_spill(
     schema: pa.Schema,
     target: Path | None = None,
     label: Mapping[str, Any] | None = None,
+    where: str = "read_sql",
 ) -> Spill:
     """Write all batches and return the spill; a failure leaves nothing behind.
 
@@ -147,6 +149,8 @@ def write_spill(
         reference, and at the latest with the process.
     label : mapping, optional
         What to note beside the rows that are kept: plain data.
+    where : str
+        The call, for messages.
 
     Returns
     -------
@@ -157,8 +161,10 @@ def write_spill(
     ------
     TargetExistsError
         If somebody else has filled the directory meanwhile.
+    DiskFullError
+        If there is no room for the rows.
     """
-    with _new_folder(target) as folder:
+    with _new_folder(where, target) as folder:
         path = folder.path / FILE_NAME
         contents = _write_file(batches, schema, str(path))
         token = uuid4().hex
@@ -174,21 +180,22 @@ def write_spill(
 
 
 @contextmanager
-def _new_folder(target: Path | None) -> Iterator[SpillFolder]:
+def _new_folder(where: str, target: Path | None) -> Iterator[SpillFolder]:
     """Make a folder to write to, and take it back when the body fails."""
     # What is kept gets its name when it is whole: a crash leaves no half of it.
-    parent = spill_directory("read_sql") if target is None else target.parent
+    parent = spill_directory(where) if target is None else target.parent
     hint = SET_DIRECTORY if target is None else "pass another path as spill_to"
-    with place_errors("read_sql", parent, hint):
-        folder = make_folder(parent, mode=0o700 if target is None else 0o777)
-    try:
-        yield folder
-    except BaseException as err:
-        if isinstance(err, OSError):
-            err.add_note(f"while writing rows to {folder.path}")
-        # Ctrl-C too: half a result must not stay on the disk.
-        folder.remove()
-        raise
+    with full_disk_errors(where, parent, hint):
+        with place_errors(where, parent, hint):
+            folder = make_folder(parent, mode=0o700 if target is None else 0o777)
+        try:
+            yield folder
+        except BaseException as err:
+            if isinstance(err, OSError):
+                err.add_note(f"while writing rows to {folder.path}")
+            # Ctrl-C too: half a result must not stay on the disk.
+            folder.remove()
+            raise
 
 
 def _keep(folder: SpillFolder, target: Path) -> None:

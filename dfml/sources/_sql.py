@@ -119,6 +119,8 @@ def read_sql(
         If `spill_to` is a file, or holds anything but the rows of this query.
     TargetError
         If the rows cannot be written to their directory.
+    DiskFullError
+        If there is no room for them.
 
     Notes
     -----

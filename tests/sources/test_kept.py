@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import logging
@@ -118,6 +119,77 @@ def test_an_empty_directory_is_taken(con, tmp_path):
     (tmp_path / "empty").mkdir()
     read_sql(QUERY, con, spill_to=tmp_path / "empty")
     assert read_sql(QUERY, con, spill_to=tmp_path / "empty").i.sum().compute() == 4950
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_is_followed(con, tmp_path, exists):
+    if exists:
+        (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    first = read_sql(QUERY, con, spill_to=tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert read_sql(QUERY, con, spill_to=tmp_path / "disk")._name == first._name
+
+
+def test_the_home_is_where_the_user_has_it(con, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    read_sql(QUERY, con, spill_to="~/kept")
+    with dask.config.set({"dfml.spill-directory": "~/spills of mine"}):
+        frame = read_sql(QUERY, con)
+    assert len(list((tmp_path / "spills of mine").iterdir())) == 1
+    assert (tmp_path / "kept" / "rows.arrow").exists()
+    assert not (tmp_path / "~").exists()
+    del frame
+
+
+def test_what_is_on_no_disk_is_refused(con, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputTypeError, match=r"spill_to .*Got 's3://bucket/rows'"):
+        read_sql(QUERY, con, spill_to="s3://bucket/rows")
+    with (
+        dask.config.set({"dfml.spill-directory": "file:///disk"}),
+        pytest.raises(InputTypeError, match=r"dfml.spill-directory .*'file:///disk'"),
+    ):
+        read_sql(QUERY, con)
+    assert list(tmp_path.iterdir()) == []
+
+
+FILLING = """
+import resource, sys, dask, dask.dataframe as dd, duckdb, pandas as pd
+from sklearn.linear_model import SGDClassifier
+import dfml
+from dfml.exceptions import DiskFullError
+dask.config.set({"dfml.spill-directory": sys.argv[1]})
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+con = duckdb.connect()
+query = "SELECT hash(i) % 1000 / 7 AS x, i % 2 = 0 AS y FROM range(1000000) t(i)"
+model = dfml.Incremental(SGDClassifier(), epochs=2)
+frames = {"d": dd.from_pandas(pd.DataFrame({"a": range(9)}), npartitions=3)}
+for run in (
+    lambda: dfml.read_sql(query, con),
+    lambda: dfml.read_sql(query, con, spill_to=sys.argv[1] + "/kept"),
+    lambda: dfml.read_sql(query + ", d", con, frames=frames),
+    lambda: model.fit(con.sql(query + " ORDER BY i"), y="y", classes=[False, True]),
+):
+    try:
+        run()
+    except DiskFullError as err:
+        print(err.errno, str(err).splitlines()[0])
+        print(str(err).splitlines()[-1])
+"""
+
+
+def test_a_full_disk(spills):
+    said = run(FILLING, spills).splitlines()
+    assert len(said) == 8
+    assert all(line.startswith(f"{errno.EFBIG} ") for line in said[::2])
+    assert all(f"expects room for rows in '{spills}'" in line for line in said[::2])
+    assert "Incremental.fit expects" in said[6]
+    hints = [line.partition("ulimit -f, or ")[2] for line in said[1::2]]
+    assert ["dfml.spill-directory" in hint for hint in hints] == [1, 0, 1, 1]
+    assert "spill_to" in hints[1]
+    assert list(spills.iterdir()) == []
 
 
 @pytest.mark.parametrize("taken", ["file", "full"])
