@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,21 @@ def check_frames(query: object, frames: object) -> None:
                 f"{name!r}: {type(frame).__name__}",
                 "register other objects yourself, connection.register(name, x)",
             )
+        _check_columns(name, [c for c in frame.columns if isinstance(c, str)])
+
+
+def _check_columns(name: str, columns: list[str]) -> None:
+    """Refuse names that DuckDB would change: those that are empty or the same."""
+    counts = Counter(column.casefold() for column in columns)
+    changed = [c for c in columns if not c or counts[c.casefold()] > 1]
+    if changed:
+        raise InputTypeError.expecting(
+            "read_sql",
+            f"frames={{{name!r}: ...}} with a different name for each column, whatever "
+            "its case",
+            repr(changed),
+            "rename them, frame.rename(columns={...})",
+        )
 
 
 @contextmanager
@@ -134,13 +150,20 @@ def _check_free(
             )
 
 
+class _ColumnError(QueryError):
+    """A column is not what its dtype says; the message is one for the user."""
+
+
 def _not_computed(name: str, failure: BaseException) -> QueryError:
-    error = QueryError.expecting(
-        "read_sql",
-        f"frames={{{name!r}: ...}} to be computed",
-        f"{type(failure).__name__}: {failure}",
-        "compute the frame alone, and pass it when that works",
-    )
+    if isinstance(failure, _ColumnError):
+        error = QueryError(str(failure))
+    else:
+        error = QueryError.expecting(
+            "read_sql",
+            f"frames={{{name!r}: ...}} to be computed",
+            f"{type(failure).__name__}: {failure}",
+            "compute the frame alone, and pass it when that works",
+        )
     for note in getattr(failure, "__notes__", ()):
         error.add_note(note)
     return error
@@ -158,6 +181,7 @@ class DaskDataset(pyarrow.dataset.Dataset):
     """
 
     def __init__(self, name: str, frame: dd.DataFrame) -> None:
+        self.name = name
         self.frame = frame
         self._schema = arrow_schema(name, frame)
         self.failure: BaseException | None = None
@@ -197,7 +221,7 @@ class DaskScan:
         needed = [*schema.names, *_named_in(self.condition, self.dataset.schema)]
         columns = list(dict.fromkeys(needed))
         loaded = pa.schema([self.dataset.schema.field(name) for name in columns])
-        then = _ToArrow(loaded, schema.names, self.condition)
+        then = _ToArrow(self.dataset.name, loaded, schema.names, self.condition)
         try:
             partitions = Partitions(self.dataset.frame[columns])
             for _, partition in partitions.stream(then=then):
@@ -225,20 +249,37 @@ def _named_in(condition: Any, schema: pa.Schema) -> list[str]:
 class _ToArrow:
     """Turns a partition into Arrow where it was loaded."""
 
+    frame: str
     schema: pa.Schema
     names: list[str]
     condition: Any
 
     def __call__(self, partition: pd.DataFrame, _: Any) -> pa.Table:
-        for name, dtype in partition.dtypes.items():
-            if isinstance(dtype, pd.CategoricalDtype):
-                values = partition[name].astype(dtype.categories.dtype)
-                partition = partition.assign(**{str(name): values})
-        table = pa.Table.from_pandas(partition, self.schema, preserve_index=False)
-        table = _without_nan(table)
+        arrays = [self._array(partition[field.name], field) for field in self.schema]
+        table = _without_nan(pa.Table.from_arrays(arrays, schema=self.schema))
         if self.condition is not None:
             table = table.filter(self.condition)
-        return table.select(self.names).replace_schema_metadata()
+        return table.select(self.names)
+
+    def _array(self, column: pd.Series[Any], field: pa.Field) -> pa.Array:
+        """Return a column in the type that all partitions have."""
+        try:
+            if isinstance(column.dtype, pd.CategoricalDtype):
+                codes = column.cat.codes.to_numpy()
+                values = pa.array(column.cat.categories, field.type, from_pandas=True)
+                return values.take(pa.array(codes, mask=codes < 0))
+            return pa.array(column, field.type, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as err:
+            is_object = column.dtype == object
+            raise _ColumnError.expecting(
+                "read_sql",
+                f"frames={{{self.frame!r}: ...}} with {field.type} in column "
+                f"{field.name!r} of all partitions"
+                + (", as objects are taken for text" if is_object else ""),
+                f"{column.dtype}: {err}",
+                "give the column a dtype that says what it holds, "
+                f"frame.astype({{{field.name!r}: ...}})",
+            ) from err
 
 
 def _without_nan(table: pa.Table) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import date, time
 from decimal import Decimal
 
 import dask
@@ -380,6 +380,42 @@ def test_columns_without_a_name_are_refused(con, column):
     ddf = dd.from_pandas(pd.DataFrame({column: [1]}), npartitions=1)
     with pytest.raises(InputTypeError, match="no text"):
         read_sql("FROM d", con, frames={"d": ddf})
+
+
+@pytest.mark.parametrize("columns", [["a", "A"], ["b", ""], ["a", "a"]])
+def test_columns_that_duckdb_would_rename_are_refused(con, tmp_path, columns):
+    pdf = pd.DataFrame([[1, 2]], columns=columns)
+    frames = [dd.from_pandas(pdf, npartitions=1)]
+    if columns == ["a", "A"]:
+        pdf.to_parquet(tmp_path / "p.parquet")
+        frames.append(dd.read_parquet(tmp_path / "p.parquet"))
+    named = [""] if "" in columns else columns
+    for frame in frames:
+        with pytest.raises(InputTypeError, match="'d'") as caught:
+            read_sql("FROM d", con, frames={"d": frame})
+        assert f"Got {named}" in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [[1, None, 2], [1.5, None, 2.5], ["a", None, "b"]])
+def test_categories_with_a_missing_value(con, values):
+    categories = pd.Categorical(values)
+    ddf = dd.from_pandas(pd.DataFrame({"c": categories}), npartitions=2)
+    query = "SELECT count(c) AS n, max(c) AS m, count(*) AS all FROM d"
+    rows = read_sql(query, con, frames={"d": ddf}).compute()
+    assert rows.iloc[0].tolist() == [2, values[2], 3]
+
+
+@pytest.mark.parametrize("value", [Decimal("1.5"), date(2020, 1, 1), True, [1], 7])
+def test_objects_that_are_no_text_are_told(con, value):
+    pdf = pd.DataFrame({"a": [1], "o": pd.Series([value], dtype=object)})
+    with dask.config.set({"dataframe.convert-string": False}):
+        ddf = dd.from_pandas(pdf, npartitions=1)
+    with pytest.raises(QueryError, match=r"'d'.*column 'o'") as caught:
+        read_sql("FROM d", con, frames={"d": ddf})
+    assert "Hint: give the column a dtype" in str(caught.value)
+    assert "astype({'o': ...})" in str(caught.value)
+    assert any("partition 0" in note for note in caught.value.__notes__)
+    assert len(read_sql("SELECT a FROM d", con, frames={"d": ddf})) == 1
 
 
 def test_objects_are_text(con):
