@@ -54,6 +54,8 @@ HINTS_BY_TEXT = {
         "open it with duckdb.connect(path, read_only=True)",
     ),
 }
+#: The only column of the relation of a statement, such as DROP and INSERT.
+STATEMENT_ANSWERS = ([("Success", "boolean")], [("Count", "bigint")])
 DEFAULT_HINT = "run the query in DuckDB alone, and read it when it passes there"
 
 
@@ -63,6 +65,7 @@ def check_query(query: object, connection: object, params: object) -> None:
 
     if isinstance(query, duckdb.DuckDBPyRelation):
         _check_relation_alone(connection, params)
+        _check_has_rows(query)
     elif not isinstance(query, str):
         raise InputTypeError.expecting(
             "read_sql",
@@ -96,6 +99,21 @@ def _check_relation_alone(connection: object, params: object) -> None:
             "a DuckDB relation on its own",
             f"a relation with {' and '.join(extra)}",
             "leave them out, or pass SQL text",
+        )
+
+
+def _check_has_rows(relation: duckdb.DuckDBPyRelation) -> None:
+    """Refuse what DuckDB answers to a statement that gives no rows, and has run."""
+    answer = [
+        (name, kind.id)
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+    ]
+    if relation.type == "MATERIALIZED_RELATION" and answer in STATEMENT_ANSWERS:
+        raise QueryError.expecting(
+            "read_sql",
+            "the relation of a SELECT",
+            f"that of a statement, which has run and answers {relation.columns}",
+            "read its result with a SELECT",
         )
 
 

@@ -18,7 +18,7 @@ from dfml._digest import content_digest
 from dfml.sources._dask_tables import dask_tables
 from dfml.sources._query import check_one_select, no_python_variables
 from dfml.sources._reopenable import settings_of
-from dfml.sources._syntax import references
+from dfml.sources._syntax import PYTHON_SOURCE, references
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,6 @@ __all__ = ["query_digest", "result_types"]
 
 #: DuckDB gives each relation a name of its own, which is in its SQL.
 RELATION_NAME = re.compile(r"unnamed_relation_[0-9a-f]{16}")
-#: Rows of a Python object, which cannot be told from those of another.
-PYTHON_SOURCE = "__duckdb_source_"
 SOURCE_NAME = re.compile(rf"{PYTHON_SOURCE}[0-9a-f]+_[0-9]+")
 #: Text that looks like a file of the working directory, or a pattern of some.
 RELATIVE_FILE = re.compile(r"""(['"])(?!/|\w+://)[^'"]*(?:\*|\.[A-Za-z]\w*)\1""")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dfml.exceptions import QueryError
 from dfml.sources._columns import quoted
-from dfml.sources._syntax import is_select, references
+from dfml.sources._syntax import PYTHON_SOURCE, is_select, references
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ROW_SETTINGS",
     "check_drawn",
+    "check_relation",
     "check_reopenable",
     "check_settings",
     "is_in_transaction",
@@ -131,6 +132,32 @@ def check_reopenable(
         _refuse(query, "an open transaction, which no other connection can see")
     check_settings(connection, query, SETTINGS, database.extensions)
     return _Walk(query, connection, database).is_in_database()
+
+
+def check_relation(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Check that the SQL of a relation says all that there is to it.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+        Of the relation.
+    query : str
+        Its SQL.
+
+    Raises
+    ------
+    QueryError
+        If it reads a Python object, or has values that are not in the SQL.
+    """
+    if PYTHON_SOURCE in query:
+        _refuse(query, "rows of a Python object or a result in this process")
+    if references(connection, query).has_parameters:
+        raise QueryError.expecting(
+            "read_sql",
+            "a relation without bound parameters, for a lazy plan",
+            f"some in:\n{query}",
+            'pass the SQL text with params=, or use plan="spill"',
+        )
 
 
 def check_settings(

@@ -24,6 +24,7 @@ from dfml.sources._query import (
     database_errors,
 )
 from dfml.sources._ranges_plan import read_ranges
+from dfml.sources._reopenable import check_relation
 from dfml.sources._spill_plan import read_spilled
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ def read_sql(
         return read_spilled(query, own, params, frames or {}, sizes, spill_to)
     text = query if isinstance(query, str) else query.sql_query()
     with database_errors(text):
+        if not isinstance(query, str):
+            check_relation(own, text)
         check_columns(bind_query(query, own, params))
     if plan == "files":
         frame = read_files(text, own, params, sizes)

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["References", "is_select", "parse", "references", "unparse"]
+__all__ = ["PYTHON_SOURCE", "References", "is_select", "parse", "references", "unparse"]
 
+#: In the SQL of a relation: rows of a Python object, or of a result in memory.
+PYTHON_SOURCE = "__duckdb_source_"
 KINDS = {
     "BASE_TABLE": "table",
     "FUNCTION": "function",

@@ -776,3 +776,15 @@ def test_setting_that_cannot_be_restored_is_told(con):
     with pytest.raises(QueryError, match="boom") as caught:
         read_sql("SELECT nextval('s') AS v, error('boom') AS e FROM range(3)", con)
     assert any("SET python_enable_replacements" in n for n in caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE u AS SELECT 1 AS a", "DROP TABLE t", "INSERT INTO t VALUES (2)"],
+)
+def test_relations_of_statements_without_rows_are_refused(con, statement):
+    con.execute("CREATE TABLE t AS SELECT 1 AS a")
+    with pytest.raises(QueryError, match="the relation of a SELECT"):
+        read_sql(con.sql(statement))
+    rows = con.sql("SELECT 1 AS a").materialize()
+    assert len(read_sql(rows)) == 1

@@ -488,3 +488,25 @@ def test_random_order_of_rows_does_not_matter(con):
     con.execute("CREATE TABLE mixed AS SELECT id, s FROM t ORDER BY hash(id)")
     frame = read(con, "FROM mixed", npartitions=3)
     assert np.array_equal(frame.compute().id, np.arange(200))
+
+
+# Relations
+
+
+@pytest.mark.parametrize("kind", ["frame", "table", "variable", "result"])
+def test_relations_over_objects_of_this_process_are_refused(con, kind):
+    local = pd.DataFrame({"id": [1, 2]})
+    relation = {
+        "frame": con.from_df(local),
+        "table": con.from_arrow(pa.table({"id": [1, 2]})),
+        "variable": con.sql("FROM local"),
+        "result": con.sql("FROM t").materialize(),
+    }[kind]
+    with pytest.raises(QueryError, match=r'in this process(?s:.*)use plan="spill"'):
+        read_sql(relation, plan="ranges", partition_on="id")
+
+
+def test_relations_with_bound_parameters_are_refused(con):
+    relation = con.sql("SELECT id FROM t WHERE id > $low", params={"low": 3})
+    with pytest.raises(QueryError, match=r"(?s)bound parameters.*text with params="):
+        read_sql(relation, plan="ranges", partition_on="id")
