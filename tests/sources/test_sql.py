@@ -788,3 +788,23 @@ def test_relations_of_statements_without_rows_are_refused(con, statement):
         read_sql(con.sql(statement))
     rows = con.sql("SELECT 1 AS a").materialize()
     assert len(read_sql(rows)) == 1
+
+
+def test_time_zones_that_python_does_not_know_are_told(con):
+    con.execute("SET TimeZone = 'PST'")
+    with pytest.raises(QueryError, match=r"'PST' in column 't'(?s:.*)SET TimeZone"):
+        read_sql("SELECT TIMESTAMPTZ '2020-01-01' AS t", con)
+    assert len(read_sql("SELECT (TIMESTAMPTZ '2020-01-01')::TIMESTAMP AS t", con)) == 1
+    con.execute("SET TimeZone = 'Europe/Berlin'")
+    assert len(read_sql("SELECT TIMESTAMPTZ '2020-01-01' AS t", con)) == 1
+
+
+@pytest.mark.parametrize(
+    "day", ["5877641-06-23 (BC)", "294247-01-11", "290309-01-01 (BC)"]
+)
+def test_dates_that_no_timestamp_holds_are_told(con, day):
+    query = f"SELECT DATE '{day}' AS t"
+    with pytest.raises(QueryError, match=r"dates .* in column 't'(?s:.*)CASE WHEN"):
+        read_sql(query, con)
+    mended = f"SELECT CASE WHEN abs(year(t)) < 290000 THEN t END AS t FROM ({query})"
+    assert read_sql(mended, con).t.isna().compute().tolist() == [True]
