@@ -162,7 +162,8 @@ def read_sql(
     the number of rows and nulls, and for the sorted column; ``"files"`` reads footers,
     and columns of whole numbers and flags if their footers do not tell that they have
     no null. A table that changes afterwards is an error where it is noticed: other row
-    counts, new nulls or types, another size or time of a file.
+    counts or types, new nulls among whole numbers and flags, another size or time of a
+    file.
 
     **Disk.** The rows of ``"spill"`` are one LZ4 compressed Arrow file of at most about
     their size in memory. It is removed with the last reference to the frame and the

@@ -510,3 +510,12 @@ def test_relations_with_bound_parameters_are_refused(con):
     relation = con.sql("SELECT id FROM t WHERE id > $low", params={"low": 3})
     with pytest.raises(QueryError, match=r"(?s)bound parameters.*text with params="):
         read_sql(relation, plan="ranges", partition_on="id")
+
+
+@pytest.mark.parametrize("kind", ["BOOLEAN", "INTEGER"])
+def test_nulls_that_are_new_are_told(con, kind):
+    con.execute(f"CREATE TABLE n AS SELECT id, (id % 2)::{kind} AS v FROM t")
+    frame = read(con, "FROM n", npartitions=2)
+    con.execute("UPDATE n SET v = NULL WHERE id = 3")
+    with pytest.raises(SourceError, match=r"new nulls: none\. Got \['v'\] in"):
+        frame.compute()
