@@ -91,7 +91,7 @@ class Spill:
     def read(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
         """Return the rows from `start` up to, not including, `stop`."""
         try:
-            with pa.memory_map(os.path.join(self.directory, FILE_NAME)) as source:
+            with self._opened() as source:
                 return self._read(source, start, stop, columns)
         except FileNotFoundError as err:
             raise SourceError.expecting(
@@ -117,8 +117,29 @@ class Spill:
 
     def schema(self) -> pa.Schema:
         """Return the Arrow schema of the rows."""
-        with pa.memory_map(os.path.join(self.directory, FILE_NAME)) as source:
+        with self._opened() as source:
             return pa.ipc.open_file(source).schema
+
+    @contextmanager
+    def _opened(self) -> Iterator[pa.MemoryMappedFile]:
+        """Open the file; what Arrow cannot make sense of in it is damage."""
+        try:
+            with pa.memory_map(os.path.join(self.directory, FILE_NAME)) as source:
+                yield source
+        except (OSError, ValueError, pa.ArrowException) as err:
+            # What the system or memory is short of has a number or is no ValueError.
+            if getattr(err, "errno", None) or isinstance(err, MemoryError):
+                raise
+            raise _damaged(self.directory, err) from err
+
+
+def _damaged(directory: str, err: Exception) -> SourceError:
+    return SourceError.expecting(
+        "read_sql",
+        f"{directory!r} to hold whole rows of {FORMAT!r}",
+        f"{type(err).__name__}: {err}",
+        "remove that directory, and the query runs again",
+    )
 
 
 def _reopen(directory: str, contents: SpillContents, token: str) -> Spill:
@@ -261,12 +282,7 @@ def open_spill(directory: Path) -> tuple[Spill, dict[str, Any]] | None:
         facts = content["contents"]
         contents = SpillContents(**{**facts, "null_counts": (*facts["null_counts"],)})
     except (OSError, ValueError, KeyError, TypeError) as err:
-        raise SourceError.expecting(
-            "read_sql",
-            f"spill_to={str(directory)!r} to hold whole rows of {FORMAT!r}",
-            f"{type(err).__name__}: {err}",
-            "remove that directory, and the query runs again",
-        ) from err
+        raise _damaged(str(directory), err) from err
     return _reopen(str(directory), contents, content["token"]), content["label"]
 
 

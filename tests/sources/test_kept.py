@@ -379,6 +379,19 @@ def test_broken_files_are_told(con, target, harm):
     assert str(target) in str(caught.value)
 
 
+@pytest.mark.parametrize("part", ["footer", "middle"])
+def test_damaged_rows_are_told(con, target, part):
+    read_sql(QUERY, con, spill_to=target)
+    rows = target / "rows.arrow"
+    content = bytearray(rows.read_bytes())
+    at = {"footer": len(content) - 200, "middle": len(content) // 3}[part]
+    content[at : at + 100] = b"\xff" * 100
+    rows.write_bytes(content)
+    with pytest.raises(SourceError, match=r"(?s)dfml spill 1.*remove") as caught:
+        read_sql(QUERY, con, spill_to=target).compute()
+    assert str(target) in str(caught.value)
+
+
 FAILING = (
     "SELECT CASE WHEN i = 900000 THEN error('boom') ELSE i END AS v "
     "FROM range(3000000) t(i)"
