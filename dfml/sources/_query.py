@@ -29,7 +29,8 @@ HINTS = {
     "TransactionException": "end the aborted transaction with connection.rollback()",
     "OutOfMemoryException": "raise memory_limit or set temp_directory on the "
     "connection, so that DuckDB can use the disk",
-    "ResourceInUseException": "fetch or close the open result of the connection first",
+    "ResourceInUseException": "fetch or close the open result of the connection "
+    "first, and use connection.cursor() in each thread",
     "ConnectionException": "pass an open connection",
     "ParserException": "correct the text; a whole table is FROM name, and a file FROM "
     "'path'",
@@ -42,6 +43,7 @@ HINTS_BY_TEXT = {
     "No space left on device": "free some space, or set temp_directory on the "
     "connection to a larger disk",
     "Out of Memory Error": HINTS["OutOfMemoryException"],
+    "busy with another call": "use connection.cursor() in each thread",
     "Unable to transform python value": "pass plain values of Python, as value.item() "
     "of a number of NumPy",
     **dict.fromkeys(

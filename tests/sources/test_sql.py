@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import threading
+import time
 from pathlib import Path
 
 import dask
@@ -788,6 +789,22 @@ def test_relations_of_statements_without_rows_are_refused(con, statement):
         read_sql(con.sql(statement))
     rows = con.sql("SELECT 1 AS a").materialize()
     assert len(read_sql(rows)) == 1
+
+
+def test_a_connection_that_is_busy_in_another_thread(con):
+    def work():
+        with contextlib.suppress(duckdb.Error):
+            con.sql("SELECT sum(sqrt(i)) FROM range(10_000_000_000) t(i)").fetchall()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        time.sleep(0.3)
+        with pytest.raises(QueryError, match=r"cursor\(\) in each thread"):
+            read_sql("SELECT 1 AS a", con)
+    finally:
+        con.interrupt()
+        thread.join()
 
 
 def test_time_zones_that_python_does_not_know_are_told(con):
