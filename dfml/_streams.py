@@ -397,7 +397,7 @@ class _Reader:
             with self._stream, self._filler, closing(self._arrays):
                 rows = self._passed_on(self._batches)
                 if self._keeps_rows:
-                    self.spill = write_spill(rows, self._schema)
+                    self.spill = write_spill(rows, self._schema, where=self._where)
                 else:
                     deque(rows, maxlen=0)
         except BaseException as err:  # noqa: BLE001 - it is raised where blocks are used

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "dfml"
 # groups before it. `__init__` is the package itself, as in `from dfml import read_sql`.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("exceptions",),
+    ("_full_disk",),
     ("_optional",),
     ("_dask_settings",),
     ("_threads",),

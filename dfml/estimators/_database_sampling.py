@@ -28,6 +28,10 @@ __all__ = ["Sample", "draw_from_relation", "no_rows"]
 
 _log = logging.getLogger("dfml")
 
+#: DuckDB makes room for all rows of a sample at once, and has a limit to their number:
+#: above this the rows are counted first.
+UNCOUNTED = 1_000_000
+
 
 @dataclass
 class Sample:
@@ -123,7 +127,11 @@ def _drawn(where: str, table: RelationTable, sample: Any, seed: int) -> Sample:
     if isinstance(sample, float):
         drawn = rows.sample(percent=100 * sample, method="reservoir", seed=seed)
     else:
-        drawn = rows.sample(int(sample), method="reservoir", seed=seed)
+        n_samples = int(sample)
+        if n_samples > UNCOUNTED:
+            with database_errors(describe_query(table.relation), where):
+                n_samples = max(1, min(n_samples, count_values(rows, [])[0]))
+        drawn = rows.sample(n_samples, method="reservoir", seed=seed)
     frame = fetch_rows(where, drawn)
     if not len(frame):  # less than half a row
         frame = fetch_rows(where, rows.sample(1, method="reservoir", seed=seed))

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import dask
 import pyarrow as pa
 
+from dfml._full_disk import FULL
 from dfml.exceptions import TargetError, TargetExistsError
 from dfml.sinks._column_types import check_same_columns
 from dfml.sinks._duckdb_table import DuckDBTable, parse_name
 from dfml.sinks._home import JobHome
-from dfml.sinks._staging import FULL, StagedJob, attempt_of
+from dfml.sinks._staging import StagedJob, attempt_of
 from dfml.sinks._writing import Layout
 from dfml.sources._columns import folded
 

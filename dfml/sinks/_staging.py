@@ -6,7 +6,6 @@ A record is written after its files. What has no record that fits was never fini
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from dfml._full_disk import FULL
 from dfml._waiting import map_waiting
 from dfml.exceptions import DiskFullError, SourceError, TargetError
 from dfml.sinks._verifying import verify_file
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dfml.sinks._files import FileSystem
 
 __all__ = [
-    "FULL",
     "PartRecord",
     "StagedJob",
     "attempt_of",
@@ -39,13 +38,6 @@ __all__ = [
 ]
 
 _logger = logging.getLogger("dfml")
-
-#: What the system says where there is no room, and what to do about it.
-FULL = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.EFBIG: "lift the limit to the size of files, ulimit -f",
-}
 
 
 @dataclass(frozen=True)

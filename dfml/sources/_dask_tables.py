@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset
+import pyarrow.parquet as pq
 
 from dfml._partitions import Partitions
 from dfml.exceptions import InputTypeError, QueryError
 from dfml.sources._columns import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import dask.dataframe as dd
     import duckdb
 
 __all__ = ["DaskDataset", "arrow_schema", "check_frames", "dask_tables"]
 
+#: Of a decimal in DuckDB.
+MAX_DIGITS = 38
 TEMPORARY = """
     SELECT table_name FROM duckdb_tables() WHERE temporary
     UNION ALL SELECT view_name FROM duckdb_views() WHERE temporary AND NOT internal
@@ -69,6 +74,21 @@ def check_frames(query: object, frames: object) -> None:
                 f"{name!r}: {type(frame).__name__}",
                 "register other objects yourself, connection.register(name, x)",
             )
+        _check_columns(name, [c for c in frame.columns if isinstance(c, str)])
+
+
+def _check_columns(name: str, columns: list[str]) -> None:
+    """Refuse names that DuckDB would change: those that are empty or the same."""
+    counts = Counter(column.casefold() for column in columns)
+    changed = [c for c in columns if not c or counts[c.casefold()] > 1]
+    if changed:
+        raise InputTypeError.expecting(
+            "read_sql",
+            f"frames={{{name!r}: ...}} with a different name for each column, whatever "
+            "its case",
+            repr(changed),
+            "rename them, frame.rename(columns={...})",
+        )
 
 
 @contextmanager
@@ -130,13 +150,20 @@ def _check_free(
             )
 
 
+class _ColumnError(QueryError):
+    """A column is not what its dtype says; the message is one for the user."""
+
+
 def _not_computed(name: str, failure: BaseException) -> QueryError:
-    error = QueryError.expecting(
-        "read_sql",
-        f"frames={{{name!r}: ...}} to be computed",
-        f"{type(failure).__name__}: {failure}",
-        "compute the frame alone, and pass it when that works",
-    )
+    if isinstance(failure, _ColumnError):
+        error = QueryError(str(failure))
+    else:
+        error = QueryError.expecting(
+            "read_sql",
+            f"frames={{{name!r}: ...}} to be computed",
+            f"{type(failure).__name__}: {failure}",
+            "compute the frame alone, and pass it when that works",
+        )
     for note in getattr(failure, "__notes__", ()):
         error.add_note(note)
     return error
@@ -154,6 +181,7 @@ class DaskDataset(pyarrow.dataset.Dataset):
     """
 
     def __init__(self, name: str, frame: dd.DataFrame) -> None:
+        self.name = name
         self.frame = frame
         self._schema = arrow_schema(name, frame)
         self.failure: BaseException | None = None
@@ -193,7 +221,7 @@ class DaskScan:
         needed = [*schema.names, *_named_in(self.condition, self.dataset.schema)]
         columns = list(dict.fromkeys(needed))
         loaded = pa.schema([self.dataset.schema.field(name) for name in columns])
-        then = _ToArrow(loaded, schema.names, self.condition)
+        then = _ToArrow(self.dataset.name, loaded, schema.names, self.condition)
         try:
             partitions = Partitions(self.dataset.frame[columns])
             for _, partition in partitions.stream(then=then):
@@ -221,19 +249,49 @@ def _named_in(condition: Any, schema: pa.Schema) -> list[str]:
 class _ToArrow:
     """Turns a partition into Arrow where it was loaded."""
 
+    frame: str
     schema: pa.Schema
     names: list[str]
     condition: Any
 
     def __call__(self, partition: pd.DataFrame, _: Any) -> pa.Table:
-        for name, dtype in partition.dtypes.items():
-            if isinstance(dtype, pd.CategoricalDtype):
-                values = partition[name].astype(dtype.categories.dtype)
-                partition = partition.assign(**{str(name): values})
-        table = pa.Table.from_pandas(partition, self.schema, preserve_index=False)
+        arrays = [self._array(partition[field.name], field) for field in self.schema]
+        table = _without_nan(pa.Table.from_arrays(arrays, schema=self.schema))
         if self.condition is not None:
             table = table.filter(self.condition)
-        return table.select(self.names).replace_schema_metadata()
+        return table.select(self.names)
+
+    def _array(self, column: pd.Series[Any], field: pa.Field) -> pa.Array:
+        """Return a column in the type that all partitions have."""
+        try:
+            if isinstance(column.dtype, pd.CategoricalDtype):
+                codes = column.cat.codes.to_numpy()
+                values = pa.array(column.cat.categories, field.type, from_pandas=True)
+                return values.take(pa.array(codes, mask=codes < 0))
+            return pa.array(column, field.type, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as err:
+            is_object = column.dtype == object
+            raise _ColumnError.expecting(
+                "read_sql",
+                f"frames={{{self.frame!r}: ...}} with {field.type} in column "
+                f"{field.name!r} of all partitions"
+                + (", as objects are taken for text" if is_object else ""),
+                f"{column.dtype}: {err}",
+                "give the column a dtype that says what it holds, "
+                f"frame.astype({{{field.name!r}: ...}})",
+            ) from err
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    """Make NaN null where Arrow has left it: in dtypes that have nulls of their own."""
+    for at, field in enumerate(table.schema):
+        if not pa.types.is_floating(field.type):
+            continue
+        is_nan = pc.is_nan(table.column(at))
+        if pc.any(is_nan).as_py():
+            nulled = pc.if_else(is_nan, None, table.column(at))
+            table = table.set_column(at, field, nulled)
+    return table
 
 
 def arrow_schema(name: str, frame: dd.DataFrame) -> pa.Schema:
@@ -264,10 +322,27 @@ def _arrow_type(meta: pd.DataFrame, dtype: Any) -> pa.DataType:
     """Return the Arrow type of a column that has no rows."""
     if isinstance(dtype, pd.CategoricalDtype):
         return _arrow_type(dtype.categories.to_frame(), dtype.categories.dtype)
+    if isinstance(dtype, pd.ArrowDtype):
+        return _known_to_duckdb(dtype.pyarrow_dtype)
     # What objects are is not known before they are there; dask means text.
     if isinstance(dtype, pd.StringDtype) or dtype.kind == "O":
         return pa.large_string()
-    return pa.Schema.from_pandas(meta, preserve_index=False).field(0).type
+    return _known_to_duckdb(
+        pa.Schema.from_pandas(meta, preserve_index=False).field(0).type
+    )
+
+
+def _known_to_duckdb(kind: pa.DataType) -> pa.DataType:
+    """Return the type that DuckDB has for the same values."""
+    if pa.types.is_dictionary(kind):
+        return _known_to_duckdb(kind.value_type)
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_decimal256(kind):
+        if kind.precision > MAX_DIGITS:
+            raise TypeError(f"decimals of DuckDB have up to {MAX_DIGITS} digits")
+        return pa.decimal128(kind.precision, kind.scale)
+    return kind
 
 
 def parquet_relation(
@@ -287,12 +362,34 @@ def parquet_relation(
     paths = _paths(expr)
     if not paths or not all(map(os.path.isfile, paths)):
         return None
+    # DuckDB would cast all files to the types of the first.
+    if len({_types(path, frame.columns) for path in paths}) > 1:
+        return None
     relation = connection.read_parquet(
         [*map(glob.escape, paths)], hive_partitioning=False
     )
     if not set(frame.columns) <= set(relation.columns):
         return None
-    return relation.project(", ".join(map(quoted, frame.columns)))
+    kinds = dict(zip(relation.columns, relation.types, strict=True))
+    return relation.project(", ".join(_item(c, kinds[c]) for c in frame.columns))
+
+
+def _types(path: str, names: Iterable[str]) -> tuple[pa.DataType | None, ...]:
+    """Read the types of columns from the footer of a file, None for one it lacks."""
+    schema = pq.read_schema(path)
+    at = [schema.get_field_index(name) for name in names]
+    return tuple(None if i < 0 else schema.field(i).type for i in at)
+
+
+def _item(name: str, kind: Any) -> str:
+    """Return a column as SQL in which NaN is NULL, as in a frame that is computed.
+
+    Conditions on other columns still skip row groups; those on this one do not.
+    """
+    column = quoted(name)
+    if kind.id not in ("float", "double"):
+        return column
+    return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS {column}"
 
 
 def _paths(read: Any) -> list[str]:

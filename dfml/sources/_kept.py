@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from dask.tokenize import TokenizationError
-
-from dfml._data_tokens import data_token
-from dfml._digest import content_digest
 from dfml.exceptions import InputTypeError, TargetExistsError
 from dfml.sources._columns import Column
 from dfml.sources._spill import open_spill
-from dfml.sources._syntax import references
+from dfml.sources._spill_folder import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import dask.dataframe as dd
-    import duckdb
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from dfml.sources._spill import Spill
 
-__all__ = ["check_target", "find_kept", "label_of", "query_digest"]
-
-#: DuckDB gives each relation a name of its own, which is in its SQL.
-RELATION_NAME = re.compile(r"unnamed_relation_[0-9a-f]{16}")
-#: Rows of a Python object, which cannot be told from those of another.
-PYTHON_SOURCE = "__duckdb_source_"
+__all__ = ["KeptQuery", "check_target"]
 
 
 def check_target(target: str | os.PathLike[str]) -> Path:
     """Return the path of a directory that is new, empty or a spill that was kept."""
+    hint = "name a directory"
     if not isinstance(target, str | os.PathLike) or not os.fspath(target):
         raise InputTypeError.expecting(
-            "read_sql", "spill_to to be a path", repr(target), "name a directory"
+            "read_sql", "spill_to to be a path", repr(target), hint
         )
-    path = Path(target).absolute()
+    path = local_path("read_sql", "spill_to", target, hint).absolute()
+    if path.is_symlink():
+        # A folder can take the place of an empty one, and not that of a link.
+        path = path.resolve()
     if path.exists() and not (path.is_dir() and _may_be_used(path)):
         raise TargetExistsError.expecting(
             "read_sql",
@@ -55,106 +46,70 @@ def _may_be_used(directory: Path) -> bool:
     return not any(directory.iterdir()) or open_spill(directory) is not None
 
 
-def query_digest(
-    query: str | duckdb.DuckDBPyRelation,
-    connection: duckdb.DuckDBPyConnection,
-    params: Any,
-    frames: Mapping[str, dd.DataFrame],
-) -> str:
-    """Name a query, the same in every process.
+@dataclass(frozen=True)
+class KeptQuery:
+    """A query whose rows are kept.
 
-    Parameters
-    ----------
-    query : str or DuckDBPyRelation
-        What runs.
-    connection : DuckDBPyConnection
-        Where it runs: the path of its database, its schema and its time zone count.
-    params : list, tuple, dict or None
-        Values in the text.
-    frames : mapping
-        dask frames that it sees.
-
-    Returns
-    -------
-    digest : str
-        A new one each time for a relation whose values the SQL does not tell, and for
-        dask frames without a fixed token.
-    """
-    text = query if isinstance(query, str) else query.sql_query()
-    names: dict[str, str] = {}
-    text = RELATION_NAME.sub(
-        lambda match: names.setdefault(match[0], f"relation_{len(names)}"), text
-    )
-    if not isinstance(query, str) and _is_hidden(connection, text):
-        return uuid4().hex
-    (place,) = connection.sql(
-        "SELECT path, current_setting('search_path'), current_setting('TimeZone') "
-        "FROM duckdb_databases() WHERE database_name = current_database()"
-    ).fetchall()
-    try:
-        tokens = {name: data_token(frame.expr) for name, frame in frames.items()}
-    except TokenizationError:
-        return uuid4().hex
-    return content_digest(text, params, place, tokens)
-
-
-def _is_hidden(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
-    """Tell whether a relation reads what its text does not name."""
-    return PYTHON_SOURCE in text or references(connection, text).has_parameters
-
-
-def find_kept(
-    target: Path, digest: str, source: str
-) -> tuple[Spill, list[Column]] | None:
-    """Return the rows that an earlier run has kept.
-
-    Parameters
+    Attributes
     ----------
     target : Path
-        Where they may be.
+        Where they are, or will be.
     digest : str
-        From :func:`query_digest`.
+        From :func:`dfml.sources._query_digest.query_digest`.
     source : str
         The query, for messages.
-
-    Returns
-    -------
-    spill, columns : tuple, or None
-        None if there is nothing yet.
-
-    Raises
-    ------
-    TargetExistsError
-        If they are of another query.
+    types : list of [name, type], or None
+        The columns that the query has now, None if that cannot be told.
     """
-    found = open_spill(target)
-    if found is None:
-        return None
-    spill, label = found
-    if label.get("digest") != digest:
+
+    target: Path
+    digest: str
+    source: str
+    types: list[list[str]] | None
+
+    def find(self) -> tuple[Spill, list[Column]] | None:
+        """Return the rows that an earlier run has kept, None if there are none yet.
+
+        Raises
+        ------
+        TargetExistsError
+            If they are of another query.
+        """
+        found = open_spill(self.target)
+        if found is None:
+            return None
+        spill, label = found
+        if label.get("digest") != self.digest:
+            self._refuse(
+                "rows of this query, parameters and database",
+                "rows of the same text with others of these, or with another schema, "
+                "time zone, setting, frame, view, macro, variable or working directory"
+                if label.get("query") == self.source
+                else f"rows of:\n{label.get('query')}",
+            )
+        if self.types is not None and label["types"] != self.types:
+            self._refuse(f"columns {self.types}", f"columns {label['types']}")
+        columns = [
+            Column(field.name, kind, field.type, None if values is None else (*values,))
+            for field, (kind, values) in zip(
+                spill.schema(), label["columns"], strict=True
+            )
+        ]
+        return spill, columns
+
+    def _refuse(self, expected: str, got: str) -> NoReturn:
         raise TargetExistsError.expecting(
             "read_sql",
-            f"spill_to={str(target)!r} to hold the rows of this query, parameters and "
-            f"database:\n{source}\n",
-            "rows of the same text with others of these, or with another schema, time "
-            "zone or frame"
-            if label.get("query") == source
-            else f"rows of:\n{label.get('query')}",
+            f"spill_to={str(self.target)!r} to hold the {expected}:\n{self.source}\n",
+            got,
             "give another directory, or remove this one",
         )
-    columns = [
-        Column(field.name, kind, field.type, None if values is None else (*values,))
-        for field, (kind, values) in zip(spill.schema(), label["columns"], strict=True)
-    ]
-    return spill, columns
 
-
-def label_of(
-    digest: str | None, source: str, columns: Sequence[Column]
-) -> dict[str, Any]:
-    """Return what to note beside rows that are kept."""
-    return {
-        "digest": digest,
-        "query": source,
-        "columns": [(column.sql_type, column.categories) for column in columns],
-    }
+    def label(self, columns: Sequence[Column]) -> dict[str, Any]:
+        """Return what to note beside the rows."""
+        return {
+            "digest": self.digest,
+            "query": self.source,
+            "types": self.types,
+            "columns": [(column.sql_type, column.categories) for column in columns],
+        }

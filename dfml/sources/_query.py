@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bind_query",
+    "check_one_select",
     "check_query",
     "connection_of",
     "database_errors",
     "hint_for",
+    "no_python_variables",
     "raise_query_error",
 ]
 
@@ -27,7 +29,8 @@ HINTS = {
     "TransactionException": "end the aborted transaction with connection.rollback()",
     "OutOfMemoryException": "raise memory_limit or set temp_directory on the "
     "connection, so that DuckDB can use the disk",
-    "ResourceInUseException": "fetch or close the open result of the connection first",
+    "ResourceInUseException": "fetch or close the open result of the connection "
+    "first, and use connection.cursor() in each thread",
     "ConnectionException": "pass an open connection",
     "ParserException": "correct the text; a whole table is FROM name, and a file FROM "
     "'path'",
@@ -36,7 +39,11 @@ HINTS = {
 # Looked for in the text: an error in a stream comes as one of Arrow, and files are
 # refused in several ways.
 HINTS_BY_TEXT = {
+    # Of its own temporary files; spills are written by others.
+    "No space left on device": "free some space, or set temp_directory on the "
+    "connection to a larger disk",
     "Out of Memory Error": HINTS["OutOfMemoryException"],
+    "busy with another call": "use connection.cursor() in each thread",
     "Unable to transform python value": "pass plain values of Python, as value.item() "
     "of a number of NumPy",
     **dict.fromkeys(
@@ -49,6 +56,8 @@ HINTS_BY_TEXT = {
         "open it with duckdb.connect(path, read_only=True)",
     ),
 }
+#: The only column of the relation of a statement, such as DROP and INSERT.
+STATEMENT_ANSWERS = ([("Success", "boolean")], [("Count", "bigint")])
 DEFAULT_HINT = "run the query in DuckDB alone, and read it when it passes there"
 
 
@@ -58,6 +67,7 @@ def check_query(query: object, connection: object, params: object) -> None:
 
     if isinstance(query, duckdb.DuckDBPyRelation):
         _check_relation_alone(connection, params)
+        _check_has_rows(query)
     elif not isinstance(query, str):
         raise InputTypeError.expecting(
             "read_sql",
@@ -94,6 +104,21 @@ def _check_relation_alone(connection: object, params: object) -> None:
         )
 
 
+def _check_has_rows(relation: duckdb.DuckDBPyRelation) -> None:
+    """Refuse what DuckDB answers to a statement that gives no rows, and has run."""
+    answer = [
+        (name, kind.id)
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+    ]
+    if relation.type == "MATERIALIZED_RELATION" and answer in STATEMENT_ANSWERS:
+        raise QueryError.expecting(
+            "read_sql",
+            "the relation of a SELECT",
+            f"that of a statement, which has run and answers {relation.columns}",
+            "read its result with a SELECT",
+        )
+
+
 def connection_of(
     query: str | duckdb.DuckDBPyRelation,
     connection: duckdb.DuckDBPyConnection | None,
@@ -124,7 +149,7 @@ def bind_query(
     check_one_select(query, connection)
     # Names are resolved here and the rows run later: once all names are found in the
     # catalog, the run has no reason to look for Python variables again.
-    with _no_python_variables(connection):
+    with no_python_variables(connection):
         return connection.sql(query, params=params)
 
 
@@ -155,7 +180,7 @@ def check_one_select(query: str, connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def _no_python_variables(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def no_python_variables(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Keep DuckDB from taking Python variables, ours included, for tables."""
     name = "python_enable_replacements"
     # Through sql, not execute: that would throw away an open result of the caller's.

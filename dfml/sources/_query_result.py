@@ -117,7 +117,7 @@ class QueryResult:
         with database_errors(_SOURCE, where):
             columns = check_columns(relation, where)
             with open_stream(relation, columns, _SOURCE, where) as (stored, batches):
-                spill = write_spill(batches, stored, None)
+                spill = write_spill(batches, stored, where=where)
         types = pa.schema([_given(*each) for each in zip(columns, stored, strict=True)])
         return cls(where, spill, tuple(columns), types, _digest(spill, stored.names))
 

@@ -113,7 +113,8 @@ class RangeReader:
         self._check(part, table.num_rows, part.n_rows, "rows")
         expected = pa.schema([self.schema.field(name) for name in names])
         self._check(part, named_types(table.schema), named_types(expected), "types")
-        self._check(part, self._new_nulls(table), [], "nulls where there were none,")
+        nulls = self._new_nulls(table) or "none"
+        self._check(part, nulls, "none", "columns with new nulls:")
         return self.to_frame(table, columns)
 
     def to_frame(self, table: pa.Table, columns: list[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dfml.exceptions import QueryError
 from dfml.sources._columns import quoted
-from dfml.sources._syntax import is_select, references
+from dfml.sources._syntax import PYTHON_SOURCE, is_select, references
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ROW_SETTINGS",
     "check_drawn",
+    "check_relation",
     "check_reopenable",
     "check_settings",
     "is_in_transaction",
+    "settings_of",
 ]
 
 #: Settings that change what becomes of one row; a new connection does not have them.
@@ -52,6 +54,16 @@ SETTINGS = (
 )
 #: They run text that nobody can look into.
 OPAQUE = frozenset(["query", "query_table"])
+#: Clocks of which DuckDB does not say so.
+CLOCKS = frozenset(
+    [
+        "ago",
+        "current_localtime",
+        "current_localtimestamp",
+        "pg_conf_load_time",
+        "pg_postmaster_start_time",
+    ]
+)
 #: DuckDB calls it volatile, but it has no answer at all.
 HARMLESS = frozenset(["error"])
 CATALOG = """
@@ -122,6 +134,32 @@ def check_reopenable(
     return _Walk(query, connection, database).is_in_database()
 
 
+def check_relation(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Check that the SQL of a relation says all that there is to it.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+        Of the relation.
+    query : str
+        Its SQL.
+
+    Raises
+    ------
+    QueryError
+        If it reads a Python object, or has values that are not in the SQL.
+    """
+    if PYTHON_SOURCE in query:
+        _refuse(query, "rows of a Python object or a result in this process")
+    if references(connection, query).has_parameters:
+        raise QueryError.expecting(
+            "read_sql",
+            "a relation without bound parameters, for a lazy plan",
+            f"some in:\n{query}",
+            'pass the SQL text with params=, or use plan="spill"',
+        )
+
+
 def check_settings(
     connection: duckdb.DuckDBPyConnection,
     query: str,
@@ -147,7 +185,7 @@ def check_settings(
         Naming the first setting that is not the usual one.
     """
     usual = _usual(extensions).settings
-    for name, value in _settings(connection).items():
+    for name, value in settings_of(connection).items():
         if name in names and value != usual[name]:
             _refuse(query, f"the setting {name} = {value!r} of this connection")
 
@@ -167,10 +205,11 @@ def _usual(extensions: tuple[str, ...]) -> _Usual:
     with duckdb.connect() as new:
         for name in extensions:
             new.load_extension(name)
-        return _Usual(_settings(new), dict(new.sql(FUNCTIONS).fetchall()))
+        return _Usual(settings_of(new), dict(new.sql(FUNCTIONS).fetchall()))
 
 
-def _settings(connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+def settings_of(connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+    """Return the settings of a connection that change rows, or their order."""
     asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
     (values,) = connection.sql(f"SELECT {asked}").fetchall()
     return dict(zip(SETTINGS, values, strict=True))
@@ -282,8 +321,10 @@ def check_drawn(
     if found.has_loose_limit:
         _refuse(query, "LIMIT or DISTINCT ON without ORDER BY")
     functions = _usual(extensions).functions
-    drawn = {name for name in _called(found) if functions.get(name) in DRAWN}
-    for name in sorted((drawn | found.clocks) - HARMLESS):
+    called = _called(found)
+    drawn = {name for name in called if functions.get(name) in DRAWN}
+    clocks = found.clocks.union(CLOCKS.intersection(called))
+    for name in sorted((drawn | clocks) - HARMLESS):
         _refuse(query, f"{name}, whose answer is another one each time")
 
 

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from dfml.exceptions import SourceError, TargetExistsError
 from dfml.sources._spill_folder import (
     SET_DIRECTORY,
+    full_disk_errors,
     make_folder,
     place_errors,
     spill_directory,
@@ -90,7 +91,7 @@ class Spill:
     def read(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
         """Return the rows from `start` up to, not including, `stop`."""
         try:
-            with pa.memory_map(os.path.join(self.directory, FILE_NAME)) as source:
+            with self._opened() as source:
                 return self._read(source, start, stop, columns)
         except FileNotFoundError as err:
             raise SourceError.expecting(
@@ -116,8 +117,29 @@ class Spill:
 
     def schema(self) -> pa.Schema:
         """Return the Arrow schema of the rows."""
-        with pa.memory_map(os.path.join(self.directory, FILE_NAME)) as source:
+        with self._opened() as source:
             return pa.ipc.open_file(source).schema
+
+    @contextmanager
+    def _opened(self) -> Iterator[pa.MemoryMappedFile]:
+        """Open the file; what Arrow cannot make sense of in it is damage."""
+        try:
+            with pa.memory_map(os.path.join(self.directory, FILE_NAME)) as source:
+                yield source
+        except (OSError, ValueError, pa.ArrowException) as err:
+            # What the system or memory is short of has a number or is no ValueError.
+            if getattr(err, "errno", None) or isinstance(err, MemoryError):
+                raise
+            raise _damaged(self.directory, err) from err
+
+
+def _damaged(directory: str, err: Exception) -> SourceError:
+    return SourceError.expecting(
+        "read_sql",
+        f"{directory!r} to hold whole rows of {FORMAT!r}",
+        f"{type(err).__name__}: {err}",
+        "remove that directory, and the query runs again",
+    )
 
 
 def _reopen(directory: str, contents: SpillContents, token: str) -> Spill:
@@ -133,6 +155,7 @@ def write_spill(
     schema: pa.Schema,
     target: Path | None = None,
     label: Mapping[str, Any] | None = None,
+    where: str = "read_sql",
 ) -> Spill:
     """Write all batches and return the spill; a failure leaves nothing behind.
 
@@ -147,6 +170,8 @@ def write_spill(
         reference, and at the latest with the process.
     label : mapping, optional
         What to note beside the rows that are kept: plain data.
+    where : str
+        The call, for messages.
 
     Returns
     -------
@@ -157,8 +182,10 @@ def write_spill(
     ------
     TargetExistsError
         If somebody else has filled the directory meanwhile.
+    DiskFullError
+        If there is no room for the rows.
     """
-    with _new_folder(target) as folder:
+    with _new_folder(where, target) as folder:
         path = folder.path / FILE_NAME
         contents = _write_file(batches, schema, str(path))
         token = uuid4().hex
@@ -174,21 +201,22 @@ def write_spill(
 
 
 @contextmanager
-def _new_folder(target: Path | None) -> Iterator[SpillFolder]:
+def _new_folder(where: str, target: Path | None) -> Iterator[SpillFolder]:
     """Make a folder to write to, and take it back when the body fails."""
     # What is kept gets its name when it is whole: a crash leaves no half of it.
-    parent = spill_directory("read_sql") if target is None else target.parent
+    parent = spill_directory(where) if target is None else target.parent
     hint = SET_DIRECTORY if target is None else "pass another path as spill_to"
-    with place_errors("read_sql", parent, hint):
-        folder = make_folder(parent, mode=0o700 if target is None else 0o777)
-    try:
-        yield folder
-    except BaseException as err:
-        if isinstance(err, OSError):
-            err.add_note(f"while writing rows to {folder.path}")
-        # Ctrl-C too: half a result must not stay on the disk.
-        folder.remove()
-        raise
+    with full_disk_errors(where, parent, hint):
+        with place_errors(where, parent, hint):
+            folder = make_folder(parent, mode=0o700 if target is None else 0o777)
+        try:
+            yield folder
+        except BaseException as err:
+            if isinstance(err, OSError):
+                err.add_note(f"while writing rows to {folder.path}")
+            # Ctrl-C too: half a result must not stay on the disk.
+            folder.remove()
+            raise
 
 
 def _keep(folder: SpillFolder, target: Path) -> None:
@@ -254,12 +282,7 @@ def open_spill(directory: Path) -> tuple[Spill, dict[str, Any]] | None:
         facts = content["contents"]
         contents = SpillContents(**{**facts, "null_counts": (*facts["null_counts"],)})
     except (OSError, ValueError, KeyError, TypeError) as err:
-        raise SourceError.expecting(
-            "read_sql",
-            f"spill_to={str(directory)!r} to hold whole rows of {FORMAT!r}",
-            f"{type(err).__name__}: {err}",
-            "remove that directory, and the query runs again",
-        ) from err
+        raise _damaged(str(directory), err) from err
     return _reopen(str(directory), contents, content["token"]), content["label"]
 
 

@@ -7,10 +7,10 @@ next folder beside it can tell which ones nobody will read any more.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import platform
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -20,7 +20,8 @@ from uuid import uuid4
 
 import dask
 
-from dfml.exceptions import InputTypeError, TargetError
+from dfml._full_disk import FULL
+from dfml.exceptions import DiskFullError, InputTypeError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SET_DIRECTORY",
     "SpillFolder",
+    "full_disk_errors",
+    "local_path",
     "make_folder",
     "place_errors",
     "spill_directory",
@@ -36,6 +39,7 @@ __all__ = [
 #: What to do about a directory that does not fit.
 SET_DIRECTORY = 'choose another, dask.config.set({"dfml.spill-directory": "/big/disk"})'
 PREFIX = "dfml-spill-"
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: A folder has this name until it is locked, so that nobody takes it for a dead one.
 NEW_PREFIX = "dfml-new-"
 LOCK_NAME = "owner.lock"
@@ -88,7 +92,7 @@ def spill_directory(where: str) -> Path:
     Raises
     ------
     InputTypeError
-        If it is set to anything but a path.
+        If it is set to anything but a path on a disk.
     """
     place = dask.config.get("dfml.spill-directory", None)
     if place is not None and not isinstance(place, str | os.PathLike):
@@ -98,7 +102,58 @@ def spill_directory(where: str) -> Path:
             repr(place),
             SET_DIRECTORY,
         )
-    return Path(place or tempfile.gettempdir())
+    place = place or tempfile.gettempdir()
+    return local_path(where, "dfml.spill-directory", place, SET_DIRECTORY)
+
+
+def local_path(where: str, name: str, given: str | os.PathLike[str], hint: str) -> Path:
+    """Return the path of a directory on a disk.
+
+    Parameters
+    ----------
+    where, name : str
+        The call, and what is given there, for messages.
+    given : path
+        ``~`` is the home of the user.
+    hint : str
+        What to do about anything else.
+
+    Raises
+    ------
+    InputTypeError
+        If it is an URL: spills are read where they lie.
+    """
+    text = os.fspath(given)
+    if URL.match(text):
+        raise InputTypeError.expecting(
+            where, f"{name} to be a directory on a disk", repr(text), hint
+        )
+    return Path(os.path.expanduser(text))
+
+
+@contextmanager
+def full_disk_errors(where: str, parent: Path, hint: str) -> Iterator[None]:
+    """Say where there is no room for rows, and what to do.
+
+    Raises
+    ------
+    DiskFullError
+        If an ``OSError`` says that there is no room.
+    """
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in FULL or isinstance(err, DiskFullError):
+            raise
+        free = shutil.disk_usage(parent).free
+        full = DiskFullError.expecting(
+            where,
+            f"room for rows in {str(parent)!r}",
+            f"{os.strerror(err.errno)!r}, with {free:,} bytes free",
+            f"{FULL[err.errno]}, or {hint}",
+        )
+        full.errno = err.errno
+        raise full from err
 
 
 @contextmanager
@@ -107,7 +162,7 @@ def place_errors(where: str, parent: Path, hint: str) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        if err.errno in FULL:
             raise
         raise TargetError.expecting(
             where,

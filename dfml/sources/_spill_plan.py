@@ -11,16 +11,16 @@ import pandas as pd
 from dfml.exceptions import TargetExistsError
 from dfml.sources._columns import check_columns, rows_to_pandas, special_dtypes
 from dfml.sources._dask_tables import dask_tables
-from dfml.sources._kept import check_target, find_kept, label_of, query_digest
+from dfml.sources._kept import KeptQuery, check_target
 from dfml.sources._lazy_frame import make_frame
 from dfml.sources._query import bind_query, database_errors
+from dfml.sources._query_digest import query_digest, result_types
 from dfml.sources._spill import write_spill
 from dfml.sources._stream import open_stream
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import dask.dataframe as dd
     import duckdb
@@ -85,18 +85,23 @@ def read_spilled(
     """
     target = None if spill_to is None else check_target(spill_to)
     source = query if isinstance(query, str) else "a DuckDB relation"
-    kept = digest = None
+    keeping = kept = None
     with database_errors(source):
         if target is not None:
-            digest = query_digest(query, connection, params, frames)
-            kept = find_kept(target, digest, source)
+            keeping = KeptQuery(
+                target,
+                query_digest(query, connection, params, frames),
+                source,
+                result_types(query, connection, params, frames),
+            )
+            kept = keeping.find()
         if kept is not None:
             spill, columns = kept
         else:
             with dask_tables(connection, frames):
                 relation = bind_query(query, connection, params)
                 columns = check_columns(relation)
-                spill, columns = _run(relation, columns, source, target, digest)
+                spill, columns = _run(relation, columns, source, keeping)
     frame = frame_of(spill, columns, sizes)
     logger.info(
         "read_sql: plan=spill rows=%d partitions=%d directory=%s%s",
@@ -112,19 +117,18 @@ def _run(
     relation: duckdb.DuckDBPyRelation,
     columns: list[Column],
     source: str,
-    target: Path | None,
-    digest: str | None,
+    keeping: KeptQuery | None,
 ) -> tuple[Spill, list[Column]]:
     """Run a relation and write its rows down."""
-    label = label_of(digest, source, columns)
     with open_stream(relation, columns, source) as (schema, batches):
+        if keeping is None:
+            return write_spill(batches, schema), columns
         try:
-            return write_spill(batches, schema, target, label), columns
+            label = keeping.label(columns)
+            return write_spill(batches, schema, keeping.target, label), columns
         except TargetExistsError:
             # Somebody else has filled the directory meanwhile: with the same rows?
-            if target is None or digest is None:
-                raise
-            kept = find_kept(target, digest, source)
+            kept = keeping.find()
             if kept is None:
                 raise
             return kept

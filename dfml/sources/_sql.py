@@ -24,6 +24,7 @@ from dfml.sources._query import (
     database_errors,
 )
 from dfml.sources._ranges_plan import read_ranges
+from dfml.sources._reopenable import check_relation
 from dfml.sources._spill_plan import read_spilled
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ def read_sql(
         If `spill_to` is a file, or holds anything but the rows of this query.
     TargetError
         If the rows cannot be written to their directory.
+    DiskFullError
+        If there is no room for them.
 
     Notes
     -----
@@ -159,7 +162,8 @@ def read_sql(
     the number of rows and nulls, and for the sorted column; ``"files"`` reads footers,
     and columns of whole numbers and flags if their footers do not tell that they have
     no null. A table that changes afterwards is an error where it is noticed: other row
-    counts, new nulls or types, another size or time of a file.
+    counts or types, new nulls among whole numbers and flags, another size or time of a
+    file.
 
     **Disk.** The rows of ``"spill"`` are one LZ4 compressed Arrow file of at most about
     their size in memory. It is removed with the last reference to the frame and the
@@ -201,6 +205,8 @@ def read_sql(
         return read_spilled(query, own, params, frames or {}, sizes, spill_to)
     text = query if isinstance(query, str) else query.sql_query()
     with database_errors(text):
+        if not isinstance(query, str):
+            check_relation(own, text)
         check_columns(bind_query(query, own, params))
     if plan == "files":
         frame = read_files(text, own, params, sizes)

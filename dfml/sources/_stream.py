@@ -73,6 +73,7 @@ def open_stream(
     reader = interruptible(relation, run)
     try:
         schema = _stored_schema(reader.schema, columns)
+        _check_zones(schema, where)
         read = partial(interruptible, relation, reader.read_next_batch)
         yield schema, _iter_batches(read, columns, schema, source, where)
     finally:
@@ -131,6 +132,23 @@ def _stored_schema(stream: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
             for field, column in zip(stream, columns, strict=True)
         ]
     )
+
+
+def _check_zones(schema: pa.Schema, where: str) -> None:
+    """Refuse time zones that DuckDB knows and Python does not."""
+    for field in schema:
+        if getattr(field.type, "tz", None) is None:
+            continue
+        try:
+            pa.scalar(0, field.type).as_py()
+        except (pa.ArrowInvalid, KeyError) as err:
+            raise QueryError.expecting(
+                where,
+                "a time zone that Python knows too",
+                f"{field.type.tz!r} in column {field.name!r}",
+                "SET TimeZone = 'UTC', or another zone of the IANA, on the connection, "
+                "or cast the column in the SQL, t::TIMESTAMP",
+            ) from err
 
 
 def interruptible(relation: duckdb.DuckDBPyRelation, function: Callable[[], T]) -> T:
@@ -205,7 +223,17 @@ def _stored(
         _check_finite(array, column, where)
     if pa.types.is_time(array.type):
         array = array.cast(pa.int64())
-    return array.cast(arrow_type)
+    try:
+        return array.cast(arrow_type)
+    except pa.ArrowInvalid as err:
+        if column.sql_type != "date":
+            raise
+        raise QueryError.expecting(
+            where,
+            f"dates that {arrow_type} can hold",
+            f"one outside the years -290307 to 294246 in column {column.name!r}",
+            "make it null in the SQL, CASE WHEN abs(year(t)) < 290000 THEN t END",
+        ) from err
 
 
 def _check_finite(array: pa.Array, column: Column, where: str) -> None:

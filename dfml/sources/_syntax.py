@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["References", "is_select", "parse", "references", "unparse"]
+__all__ = ["PYTHON_SOURCE", "References", "is_select", "parse", "references", "unparse"]
 
+#: In the SQL of a relation: rows of a Python object, or of a result in memory.
+PYTHON_SOURCE = "__duckdb_source_"
 KINDS = {
     "BASE_TABLE": "table",
     "FUNCTION": "function",
@@ -76,7 +78,8 @@ class References:
         Tables, functions and types, with their catalogs and schemas as far as the
         query has them, and the kind of each before it.
     clocks : set of str
-        Functions of the time that are written as columns.
+        Functions of the time that no name and no stability tells: those that are
+        written as columns, and ``age`` of one moment, which is its age today.
     local_tables : set of str
         What WITH defines, in lower case.
     has_parameters : bool
@@ -110,7 +113,11 @@ def references(connection: duckdb.DuckDBPyConnection, query: str) -> References:
     for node in nodes:
         kind = KINDS.get(str(node.get("type"))) or KINDS.get(str(node.get("class")))
         if kind is not None:
-            found.names.append((kind, tuple(node["qualified_name"]["path"])))
+            path = tuple(node["qualified_name"]["path"])
+            found.names.append((kind, path))
+            # The first argument may stand before the dot, as a schema does.
+            if path[-1].casefold() == "age" and len(node.get("arguments", "..")) < 2:
+                found.clocks.add("age() of one moment")
         elif node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
             found.clocks.update({node["column_names"][0].casefold()} & CLOCKS)
         for each in (node.get("cte_map") or {}).get("map", ()):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date, time
+from decimal import Decimal
+
 import dask
 import dask.dataframe as dd
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -234,6 +239,47 @@ def test_an_index_that_is_a_column_of_the_file_is_left_out(con, tmp_path, pdf):
     assert list(read_sql("FROM d", con, frames={"d": ddf}).columns) == ["x"]
 
 
+def test_files_of_different_types_are_not_cast_to_the_first(con, tmp_path):
+    for number, values in enumerate([[1.0, 2.0], [1, 2], [1.5, None]]):
+        rows = pd.DataFrame({"a": values, "b": ["s", "t"]})
+        rows.to_parquet(tmp_path / f"{number}.parquet")
+    ddf = dd.read_parquet(tmp_path)
+    rows = read_sql("SELECT a FROM d", con, frames={"d": ddf}).compute()
+    np.testing.assert_array_equal(rows.a, [1, 2, 1, 2, 1.5, np.nan])
+    (tmp_path / "0.parquet").unlink()  # whole numbers come first now
+    ddf = dd.read_parquet(tmp_path)
+    with pytest.raises(QueryError, match=r"(?s)frames=\{'d'.*truncated"):
+        read_sql("SELECT a FROM d", con, frames={"d": ddf})
+    # Of the columns that are asked for the types are the same.
+    rows = read_sql("SELECT b FROM d", con, frames={"d": ddf[["b"]]}).compute()
+    assert rows.b.tolist() == ["s", "t"] * 2
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # in dask, of pandas 3.1
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_nan_is_null_in_files_and_in_frames(con, tmp_path, kind):
+    """Spark and Arrow write NaN and null as two things; to pandas they are one."""
+    values = pa.array([1.0, None, float("nan"), 4.0], kind)
+    table = pa.table({"x": values, "a": [0, 1, 2, 3]})
+    pq.write_table(table, tmp_path / "p.parquet")
+    ddf = dd.read_parquet(tmp_path / "p.parquet", index=False)
+    query = """
+        SELECT count(x) AS n, sum(x) AS s, count(*) FILTER (x > 2) AS above,
+            count(*) FILTER (x IS NULL) AS missing FROM d
+    """
+    nullable = ddf.assign(x=ddf.x.astype(pd.ArrowDtype(kind)))
+    for frame in (ddf, ddf.assign(z=1), nullable):
+        rows = read_sql(query, con, frames={"d": frame}).compute()
+        assert rows.iloc[0].tolist() == [2, 5, 1, 2]
+
+
+def test_arrow_dtypes_with_nan(con):
+    column = pd.array(pa.array([1.0, None, np.nan]), dtype=pd.ArrowDtype(pa.float64()))
+    ddf = dd.from_pandas(pd.DataFrame({"x": column}), npartitions=1)
+    rows = read_sql("SELECT count(x) AS n FROM d", con, frames={"d": ddf}).compute()
+    assert rows.n.tolist() == [1]
+
+
 # Names
 
 
@@ -336,6 +382,42 @@ def test_columns_without_a_name_are_refused(con, column):
         read_sql("FROM d", con, frames={"d": ddf})
 
 
+@pytest.mark.parametrize("columns", [["a", "A"], ["b", ""], ["a", "a"]])
+def test_columns_that_duckdb_would_rename_are_refused(con, tmp_path, columns):
+    pdf = pd.DataFrame([[1, 2]], columns=columns)
+    frames = [dd.from_pandas(pdf, npartitions=1)]
+    if columns == ["a", "A"]:
+        pdf.to_parquet(tmp_path / "p.parquet")
+        frames.append(dd.read_parquet(tmp_path / "p.parquet"))
+    named = [""] if "" in columns else columns
+    for frame in frames:
+        with pytest.raises(InputTypeError, match="'d'") as caught:
+            read_sql("FROM d", con, frames={"d": frame})
+        assert f"Got {named}" in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [[1, None, 2], [1.5, None, 2.5], ["a", None, "b"]])
+def test_categories_with_a_missing_value(con, values):
+    categories = pd.Categorical(values)
+    ddf = dd.from_pandas(pd.DataFrame({"c": categories}), npartitions=2)
+    query = "SELECT count(c) AS n, max(c) AS m, count(*) AS all FROM d"
+    rows = read_sql(query, con, frames={"d": ddf}).compute()
+    assert rows.iloc[0].tolist() == [2, values[2], 3]
+
+
+@pytest.mark.parametrize("value", [Decimal("1.5"), date(2020, 1, 1), True, [1], 7])
+def test_objects_that_are_no_text_are_told(con, value):
+    pdf = pd.DataFrame({"a": [1], "o": pd.Series([value], dtype=object)})
+    with dask.config.set({"dataframe.convert-string": False}):
+        ddf = dd.from_pandas(pdf, npartitions=1)
+    with pytest.raises(QueryError, match=r"'d'.*column 'o'") as caught:
+        read_sql("FROM d", con, frames={"d": ddf})
+    assert "Hint: give the column a dtype" in str(caught.value)
+    assert "astype({'o': ...})" in str(caught.value)
+    assert any("partition 0" in note for note in caught.value.__notes__)
+    assert len(read_sql("SELECT a FROM d", con, frames={"d": ddf})) == 1
+
+
 def test_objects_are_text(con):
     pdf = pd.DataFrame({"o": pd.Series(["a", None], dtype=object)})
     with dask.config.set({"dataframe.convert-string": False}):
@@ -363,3 +445,44 @@ def test_the_condition_finds_its_columns(ddf):
     table = dataset.scanner(columns=["a"], filter=condition).to_reader().read_all()
     rows = ddf[(ddf.x > 3) & (ddf.s == "s2")].compute()
     assert table.to_pydict() == {"a": rows.a.tolist()}
+
+
+# Types that Arrow has and NumPy has not
+
+ARROW_VALUES = [
+    (pa.decimal128(6, 2), [Decimal("9.50"), Decimal("10.25")], "DECIMAL(6,2)"),
+    (pa.decimal256(6, 2), [Decimal("9.50"), Decimal("10.25")], "DECIMAL(6,2)"),
+    (pa.time64("us"), [time(9), time(10)], "TIME"),
+    (pa.binary(), [b"9", b"\xff"], "BLOB"),
+    (pa.string(), ["10", "9"], "VARCHAR"),
+    (pa.dictionary(pa.int8(), pa.int64()), [9, 10], "BIGINT"),
+    (pa.float16(), [np.float16(9), np.float16(10)], "FLOAT"),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "sql_type"), ARROW_VALUES)
+def test_arrow_dtypes_keep_their_types(con, kind, values, sql_type):
+    """The larger value comes second; as text it would not always be the larger."""
+    column = pd.array(pa.array([*values, None], kind), dtype=pd.ArrowDtype(kind))
+    ddf = dd.from_pandas(pd.DataFrame({"v": column}), npartitions=2)
+    query = "SELECT typeof(max(v)) AS t, max(v) = $v AS same, count(v) AS n FROM d"
+    params = {"v": float(values[1]) if kind == pa.float16() else values[1]}
+    rows = read_sql(query, con, params=params, frames={"d": ddf}).compute()
+    assert rows.to_dict("list") == {"t": [sql_type], "same": [True], "n": [2]}
+
+
+def test_decimals_with_more_digits_than_duckdb_has_are_refused(con):
+    kind = pa.decimal256(50, 2)
+    column = pd.array([Decimal("9.50")], dtype=pd.ArrowDtype(kind))
+    ddf = dd.from_pandas(pd.DataFrame({"v": column}), npartitions=1)
+    with pytest.raises(InputTypeError, match=r"'v' .*up to 38 digits"):
+        read_sql("FROM d", con, frames={"d": ddf})
+
+
+def test_decimals_of_files_are_the_same_in_a_computed_frame(con, tmp_path):
+    pdf = pd.DataFrame({"price": [Decimal("9.50"), Decimal("10.25")]})
+    pdf.to_parquet(tmp_path / "p.parquet")
+    ddf = dd.read_parquet(tmp_path)
+    for frame in (ddf, ddf.assign(x=1)):
+        rows = read_sql("SELECT max(price) AS m FROM d", con, frames={"d": frame})
+        assert rows.compute().m.tolist() == [10.25]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import logging
@@ -120,6 +121,77 @@ def test_an_empty_directory_is_taken(con, tmp_path):
     assert read_sql(QUERY, con, spill_to=tmp_path / "empty").i.sum().compute() == 4950
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_is_followed(con, tmp_path, exists):
+    if exists:
+        (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    first = read_sql(QUERY, con, spill_to=tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert read_sql(QUERY, con, spill_to=tmp_path / "disk")._name == first._name
+
+
+def test_the_home_is_where_the_user_has_it(con, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    read_sql(QUERY, con, spill_to="~/kept")
+    with dask.config.set({"dfml.spill-directory": "~/spills of mine"}):
+        frame = read_sql(QUERY, con)
+    assert len(list((tmp_path / "spills of mine").iterdir())) == 1
+    assert (tmp_path / "kept" / "rows.arrow").exists()
+    assert not (tmp_path / "~").exists()
+    del frame
+
+
+def test_what_is_on_no_disk_is_refused(con, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputTypeError, match=r"spill_to .*Got 's3://bucket/rows'"):
+        read_sql(QUERY, con, spill_to="s3://bucket/rows")
+    with (
+        dask.config.set({"dfml.spill-directory": "file:///disk"}),
+        pytest.raises(InputTypeError, match=r"dfml.spill-directory .*'file:///disk'"),
+    ):
+        read_sql(QUERY, con)
+    assert list(tmp_path.iterdir()) == []
+
+
+FILLING = """
+import resource, sys, dask, dask.dataframe as dd, duckdb, pandas as pd
+from sklearn.linear_model import SGDClassifier
+import dfml
+from dfml.exceptions import DiskFullError
+dask.config.set({"dfml.spill-directory": sys.argv[1]})
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+con = duckdb.connect()
+query = "SELECT hash(i) % 1000 / 7 AS x, i % 2 = 0 AS y FROM range(1000000) t(i)"
+model = dfml.Incremental(SGDClassifier(), epochs=2)
+frames = {"d": dd.from_pandas(pd.DataFrame({"a": range(9)}), npartitions=3)}
+for run in (
+    lambda: dfml.read_sql(query, con),
+    lambda: dfml.read_sql(query, con, spill_to=sys.argv[1] + "/kept"),
+    lambda: dfml.read_sql(query + ", d", con, frames=frames),
+    lambda: model.fit(con.sql(query + " ORDER BY i"), y="y", classes=[False, True]),
+):
+    try:
+        run()
+    except DiskFullError as err:
+        print(err.errno, str(err).splitlines()[0])
+        print(str(err).splitlines()[-1])
+"""
+
+
+def test_a_full_disk(spills):
+    said = run(FILLING, spills).splitlines()
+    assert len(said) == 8
+    assert all(line.startswith(f"{errno.EFBIG} ") for line in said[::2])
+    assert all(f"expects room for rows in '{spills}'" in line for line in said[::2])
+    assert "Incremental.fit expects" in said[6]
+    hints = [line.partition("ulimit -f, or ")[2] for line in said[1::2]]
+    assert ["dfml.spill-directory" in hint for hint in hints] == [1, 0, 1, 1]
+    assert "spill_to" in hints[1]
+    assert list(spills.iterdir()) == []
+
+
 @pytest.mark.parametrize("taken", ["file", "full"])
 def test_anything_else_is_not(con, tmp_path, taken):
     (tmp_path / "file").touch()
@@ -145,6 +217,87 @@ def test_another_query_is_an_error(con, target, tmp_path):
     con.execute("SET TimeZone = 'Asia/Tokyo'")
     with pytest.raises(TargetExistsError):
         read_sql("FROM t WHERE i > ?", con, params=[1], spill_to=target)
+
+
+@pytest.mark.parametrize(
+    ("query", "before", "after"),
+    [
+        ("FROM v", "CREATE VIEW v AS SELECT 1 AS a", "CREATE VIEW v AS SELECT 2 AS a"),
+        ("FROM w", "CREATE VIEW w AS FROM v", "CREATE VIEW v AS SELECT 2 AS a"),
+        ("SELECT m(1) AS a", "CREATE MACRO m(x) AS x", "CREATE MACRO m(x) AS x + 1"),
+        ("SELECT 3 / 2 AS a", "SET integer_division = 0", "SET integer_division = 1"),
+        (
+            "SELECT getvariable('n') AS a",
+            "SET VARIABLE n = 1",
+            "SET VARIABLE n = 2",
+        ),
+        (
+            "SELECT a FROM t",
+            "CREATE TABLE t AS SELECT 1 AS a",
+            "CREATE TABLE t AS SELECT 'x' AS a",
+        ),
+    ],
+)
+def test_what_names_mean_is_part_of_the_query(con, target, query, before, after):
+    con.execute("CREATE VIEW v AS SELECT 1 AS a")
+    for statement in (before, after):
+        con.execute(statement.replace("CREATE", "CREATE OR REPLACE"))
+        if statement == before:
+            first = read_sql(query, con, spill_to=target)
+            assert read_sql(query, con, spill_to=target)._name == first._name
+    with pytest.raises(TargetExistsError, match=r"same text|the columns"):
+        read_sql(query, con, spill_to=target)
+
+
+def test_what_is_not_named_is_no_part_of_the_query(con, target, tmp_path):
+    first = read_sql(QUERY, con, spill_to=target)
+    con.execute("CREATE VIEW v AS SELECT 1 AS a; CREATE MACRO m(x) AS x")
+    con.execute(f"SET VARIABLE n = 1; ATTACH '{tmp_path}/other.duckdb'")
+    assert read_sql(QUERY, con, spill_to=target)._name == first._name
+
+
+def test_another_file_under_the_name_of_a_database_is_another_query(target, tmp_path):
+    for number in range(2):
+        with duckdb.connect() as con:
+            con.execute(f"ATTACH '{tmp_path}/{number}.duckdb' AS other")
+            con.execute(f"CREATE TABLE other.t AS SELECT {number} AS a")
+            if number == 0:
+                read_sql("FROM other.t", con, spill_to=target)
+            else:
+                with pytest.raises(TargetExistsError, match="rows of the same text"):
+                    read_sql("FROM other.t", con, spill_to=target)
+
+
+def test_relative_files_are_those_of_the_working_directory(
+    con, target, tmp_path, monkeypatch
+):
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        monkeypatch.chdir(tmp_path / str(number))
+        con.execute(f"COPY (SELECT {number} AS a) TO 'rows.parquet'")
+        if number == 0:
+            read_sql("FROM 'rows.parquet'", con, spill_to=target)
+            read_sql(QUERY, con, spill_to=tmp_path / "elsewhere")
+    with pytest.raises(TargetExistsError, match="working directory"):
+        read_sql("FROM 'rows.parquet'", con, spill_to=target)
+    read_sql(QUERY, con, spill_to=tmp_path / "elsewhere")
+
+
+def test_kept_rows_outlive_their_table_and_frames_are_registered_anew(con, target):
+    con.execute("CREATE TABLE t AS SELECT 1 AS a")
+    con.register("r", pd.DataFrame({"b": [2]}))
+    first = read_sql("FROM t, r", con, spill_to=target)
+    con.register("r", pd.DataFrame({"b": [3]}))
+    assert read_sql("FROM t, r", con, spill_to=target)._name == first._name
+    con.execute("DROP TABLE t")
+    assert read_sql("FROM t, r", con, spill_to=target)._name == first._name
+
+
+def test_statements_do_not_run_to_learn_their_types(con, target):
+    con.execute("CREATE TABLE t AS SELECT 1 AS a")
+    with pytest.raises(QueryError, match="exactly one SQL statement"):
+        read_sql("FROM t; DROP TABLE t", con, spill_to=target)
+    assert con.sql("FROM t").fetchall() == [(1,)]
 
 
 def test_parameters_of_all_kinds_are_known_again(con, target):
@@ -223,6 +376,19 @@ def test_broken_files_are_told(con, target, harm):
         manifest.write_text(json.dumps(content))
     with pytest.raises(SourceError, match=r"(?s)dfml spill 1.*remove") as caught:
         read_sql(QUERY, con, spill_to=target)
+    assert str(target) in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["footer", "middle"])
+def test_damaged_rows_are_told(con, target, part):
+    read_sql(QUERY, con, spill_to=target)
+    rows = target / "rows.arrow"
+    content = bytearray(rows.read_bytes())
+    at = {"footer": len(content) - 200, "middle": len(content) // 3}[part]
+    content[at : at + 100] = b"\xff" * 100
+    rows.write_bytes(content)
+    with pytest.raises(SourceError, match=r"(?s)dfml spill 1.*remove") as caught:
+        read_sql(QUERY, con, spill_to=target).compute()
     assert str(target) in str(caught.value)
 
 

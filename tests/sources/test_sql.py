@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import threading
+import time
 from pathlib import Path
 
 import dask
@@ -776,3 +777,51 @@ def test_setting_that_cannot_be_restored_is_told(con):
     with pytest.raises(QueryError, match="boom") as caught:
         read_sql("SELECT nextval('s') AS v, error('boom') AS e FROM range(3)", con)
     assert any("SET python_enable_replacements" in n for n in caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE u AS SELECT 1 AS a", "DROP TABLE t", "INSERT INTO t VALUES (2)"],
+)
+def test_relations_of_statements_without_rows_are_refused(con, statement):
+    con.execute("CREATE TABLE t AS SELECT 1 AS a")
+    with pytest.raises(QueryError, match="the relation of a SELECT"):
+        read_sql(con.sql(statement))
+    rows = con.sql("SELECT 1 AS a").materialize()
+    assert len(read_sql(rows)) == 1
+
+
+def test_a_connection_that_is_busy_in_another_thread(con):
+    def work():
+        with contextlib.suppress(duckdb.Error):
+            con.sql("SELECT sum(sqrt(i)) FROM range(10_000_000_000) t(i)").fetchall()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        time.sleep(0.3)
+        with pytest.raises(QueryError, match=r"cursor\(\) in each thread"):
+            read_sql("SELECT 1 AS a", con)
+    finally:
+        con.interrupt()
+        thread.join()
+
+
+def test_time_zones_that_python_does_not_know_are_told(con):
+    con.execute("SET TimeZone = 'PST'")
+    with pytest.raises(QueryError, match=r"'PST' in column 't'(?s:.*)SET TimeZone"):
+        read_sql("SELECT TIMESTAMPTZ '2020-01-01' AS t", con)
+    assert len(read_sql("SELECT (TIMESTAMPTZ '2020-01-01')::TIMESTAMP AS t", con)) == 1
+    con.execute("SET TimeZone = 'Europe/Berlin'")
+    assert len(read_sql("SELECT TIMESTAMPTZ '2020-01-01' AS t", con)) == 1
+
+
+@pytest.mark.parametrize(
+    "day", ["5877641-06-23 (BC)", "294247-01-11", "290309-01-01 (BC)"]
+)
+def test_dates_that_no_timestamp_holds_are_told(con, day):
+    query = f"SELECT DATE '{day}' AS t"
+    with pytest.raises(QueryError, match=r"dates .* in column 't'(?s:.*)CASE WHEN"):
+        read_sql(query, con)
+    mended = f"SELECT CASE WHEN abs(year(t)) < 290000 THEN t END AS t FROM ({query})"
+    assert read_sql(mended, con).t.isna().compute().tolist() == [True]

@@ -154,6 +154,8 @@ def test_parameters(con, lake):
         ("FROM '{0}' UNION ALL FROM '{0}'", "several parts"),
         ("SELECT a FROM (FROM '{0}')", "another table"),
         ("SELECT random() AS r FROM '{0}'", "random"),
+        ("SELECT current_localtime() AS t FROM '{0}'", "current_localtime"),
+        ("SELECT day(age(DATE '2020-01-01' + a::INT)) AS d FROM '{0}'", "age"),
         ("SELECT python(a) AS a FROM '{0}'", "python"),
         ("SELECT twice(a) AS a FROM '{0}'", "twice"),
         ("FROM t", "another table"),

@@ -307,6 +307,13 @@ def test_settings_of_the_connection_are_refused(con, setting):
         ("SELECT id, uuid() AS r FROM t", "uuid"),
         ("SELECT id, now() AS r FROM t", "now"),
         ("SELECT id, current_timestamp AS r FROM t", "current_timestamp"),
+        ("SELECT id, CURRENT_LOCALTIME() AS r FROM t", "current_localtime,"),
+        ("SELECT id, current_localtimestamp() AS r FROM t", "current_localtimestamp"),
+        ("SELECT id, pg_conf_load_time() AS r FROM t", "pg_conf_load_time"),
+        ("SELECT id, pg_postmaster_start_time() AS r FROM t", "pg_postmaster_start"),
+        ("SELECT id, day(ago(INTERVAL 1 DAY)) AS r FROM t", "ago"),
+        ("SELECT id, day(age(DATE '2020-01-01')) AS r FROM t", "age"),
+        ("SELECT id, day(d.age()) AS r FROM (SELECT id, now() AS d FROM t)", "age"),
         ("SELECT id, nextval('s') AS r FROM t", "nextval"),
         ("FROM t USING SAMPLE 10", "sample"),
         ("FROM t TABLESAMPLE 10%", "sample"),
@@ -321,6 +328,12 @@ def test_what_is_drawn_anew_is_refused(con, query, name):
     con.execute("CREATE MACRO drawn() AS random()")
     with pytest.raises(QueryError, match=name):
         read(con, query)
+
+
+def test_the_time_between_two_moments_is_taken(con):
+    day = "DATE '2020-01-01'"
+    frame = read(con, f"SELECT id, day(age({day} + id::INT, {day})) AS r FROM t")
+    assert frame.r.compute().iloc[:3].tolist() == [0, 1, 2]
 
 
 def test_limit_and_distinct_in_an_order_are_taken(con):
@@ -475,3 +488,34 @@ def test_random_order_of_rows_does_not_matter(con):
     con.execute("CREATE TABLE mixed AS SELECT id, s FROM t ORDER BY hash(id)")
     frame = read(con, "FROM mixed", npartitions=3)
     assert np.array_equal(frame.compute().id, np.arange(200))
+
+
+# Relations
+
+
+@pytest.mark.parametrize("kind", ["frame", "table", "variable", "result"])
+def test_relations_over_objects_of_this_process_are_refused(con, kind):
+    local = pd.DataFrame({"id": [1, 2]})
+    relation = {
+        "frame": con.from_df(local),
+        "table": con.from_arrow(pa.table({"id": [1, 2]})),
+        "variable": con.sql("FROM local"),
+        "result": con.sql("FROM t").materialize(),
+    }[kind]
+    with pytest.raises(QueryError, match=r'in this process(?s:.*)use plan="spill"'):
+        read_sql(relation, plan="ranges", partition_on="id")
+
+
+def test_relations_with_bound_parameters_are_refused(con):
+    relation = con.sql("SELECT id FROM t WHERE id > $low", params={"low": 3})
+    with pytest.raises(QueryError, match=r"(?s)bound parameters.*text with params="):
+        read_sql(relation, plan="ranges", partition_on="id")
+
+
+@pytest.mark.parametrize("kind", ["BOOLEAN", "INTEGER"])
+def test_nulls_that_are_new_are_told(con, kind):
+    con.execute(f"CREATE TABLE n AS SELECT id, (id % 2)::{kind} AS v FROM t")
+    frame = read(con, "FROM n", npartitions=2)
+    con.execute("UPDATE n SET v = NULL WHERE id = 3")
+    with pytest.raises(SourceError, match=r"new nulls: none\. Got \['v'\] in"):
+        frame.compute()
