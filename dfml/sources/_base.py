@@ -192,6 +192,10 @@ def unreadable(
         kind, hint = SourceError, _REPEAT if is_free else hint
     elif isinstance(err, MemoryError) or getattr(err, "errno", None) in _SHORTAGES:
         kind, hint = SourceError, "call again with more memory or open files"
+    elif isinstance(err, PermissionError):
+        kind, hint = SourceError, "let this user read it"
+    elif isinstance(err, TimeoutError):
+        kind, hint = SourceError, "call again when the storage answers"
     reason = f"{type(err).__name__}: {err}"
     error = kind.expecting(where, "files that can be read", f"{what}: {reason}", hint)
     if isinstance(error, BadFileError):

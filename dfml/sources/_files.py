@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -90,7 +91,7 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
             f"{os.fspath(source)!r}{got}",
             hint,
         )
-    return [_describe_file(p) for p in sorted(found)]
+    return [_describe_file(where, p) for p in sorted(found)]
 
 
 def _what_is_there(source: str, path: str) -> tuple[str, str]:
@@ -138,14 +139,25 @@ def local_path(place: str) -> str | None:
     return os.path.abspath(os.path.expanduser(place))
 
 
-def _describe_file(path: str) -> SourceFile:
-    stat = os.stat(path)
+def _describe_file(where: str, path: str) -> SourceFile:
+    try:
+        found = os.stat(path)
+        problem = None if stat.S_ISREG(found.st_mode) else "which is no file of bytes"
+    except OSError as err:  # a link to nothing or to itself, or a file that has gone
+        problem = f"which cannot be opened: {err.strerror}"
+    if problem is not None:
+        raise SourceError.expecting(
+            where,
+            "files that can be read",
+            f"{path!r}, {problem}",
+            "move it out of the source",
+        )
     folders = os.path.dirname(path).split(os.sep)
     keys = tuple(
         (unquote(name), None if value == _HIVE_NULL else unquote(value))
         for name, value in (each.split("=", 1) for each in folders if "=" in each)
     )
-    return SourceFile(path, stat.st_size, stat.st_mtime_ns, keys)
+    return SourceFile(path, found.st_size, found.st_mtime_ns, keys)
 
 
 def check_keys(where: str, files: list[SourceFile]) -> None:

@@ -212,6 +212,38 @@ def test_no_file_is_broken_because_too_many_are_open(lake):
     assert "more memory or open files" in run.stdout
 
 
+@pytest.mark.parametrize("error", [PermissionError, TimeoutError])
+def test_no_file_is_broken_because_it_is_not_to_be_had(
+    tmp_path, lake, model, monkeypatch, error
+):
+    opened = pq.ParquetFile
+
+    def refuse(path, **options):
+        if str(path).endswith("3.parquet"):
+            raise error(13, "not now", str(path))
+        return opened(path, **options)
+
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    hint = {PermissionError: "let this user read it", TimeoutError: "call again when"}
+    with pytest.raises(SourceError, match=hint[error]) as caught:
+        dfml.predict_table(model, lake, tmp_path / "out", on_bad_file="skip")
+    assert not isinstance(caught.value, BadFileError)
+    assert "3.parquet" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["link to nothing", "link to itself", "pipe"])
+def test_names_that_are_no_files_are_refused(tmp_path, lake, model, kind):
+    odd = lake / "odd.parquet"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to(odd.name if kind == "link to itself" else "gone")
+
+    with pytest.raises(SourceError, match=r"odd\.parquet.*\n\nHint: move it out"):
+        dfml.predict_table(model, lake, tmp_path / "out")
+
+
 def test_values_that_do_not_fit_are_never_skipped(tmp_path, lake, model):
     rows = pq.read_table(lake / "3.parquet")
     wide = pa.chunked_array([pa.array([2**62] * len(rows), pa.int64())])
