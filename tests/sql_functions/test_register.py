@@ -23,6 +23,7 @@ from sklearn.linear_model import (
     SGDClassifier,
 )
 from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import ClassifierChain
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -125,6 +126,19 @@ def test_several_targets(con, table):
     got = pd.DataFrame(column(con, "f(t)"))
 
     np.testing.assert_allclose(got, model.predict(table[FEATURES]))
+
+
+def test_probabilities_of_several_targets_in_one_array(con, table):
+    targets = table[["a", "b"]] > table[["a", "b"]].median()
+    model = ClassifierChain(LogisticRegression()).fit(table[FEATURES], targets)
+    names = ["probability_0", "probability_1"]
+
+    dfml.register(con, "p", model, method="predict_proba")
+    answered = dfml.predict_sql(model, con.table("t"), method="predict_proba")
+
+    expected = pd.DataFrame(model.predict_proba(table[FEATURES]), columns=names)
+    pd.testing.assert_frame_equal(pd.DataFrame(column(con, "p(t)")), expected)
+    pd.testing.assert_frame_equal(answered.order("id").df()[names], expected)
 
 
 def test_model_trained_lazily(con, table):
