@@ -652,6 +652,8 @@ def test_rows_that_sql_takes_and_the_model_refuses(table, monkeypatch):
         ({"table": "a\0b"}, InputTypeError, "name of a table"),
         ({"dialect": "mysql"}, InputTypeError, "mysql"),
         ({"keep": "id"}, InputTypeError, "keep"),
+        ({"keep": 3}, InputTypeError, "keep"),
+        ({"keep": ["id", 3]}, InputTypeError, r"\['id', 3\]"),
         ({"keep": ["id", "Prediction"]}, ColumnCollisionError, "Prediction"),
         ({"name": "B"}, ColumnCollisionError, "b"),
         ({"name": ""}, InputTypeError, "name to be text"),
@@ -665,6 +667,18 @@ def test_wrong_arguments(table, how, error, message):
     model = fitted(table)
     with pytest.raises(error, match=message):
         dfml.export_sql(model, **{"table": "t", **how})
+
+
+def test_an_iterator_of_columns_is_read_once(table):
+    model = fitted(table)
+    sql = dfml.export_sql(model, "t", keep=iter(["id"]))
+    assert sql == dfml.export_sql(model, "t", keep=["id"])
+
+
+def test_a_relation_in_place_of_a_table_is_not_run(con, table):
+    relation = con.sql("SELECT error('run') FROM t")
+    with pytest.raises(InputTypeError, match=r"DuckDBPyRelation(?s:.)*predict_sql"):
+        dfml.export_sql(fitted(table), relation)
 
 
 def test_times_are_refused(con):
