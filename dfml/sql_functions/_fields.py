@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,24 +102,21 @@ def _check_names(where: str, contract: Contract) -> None:
 
 
 def _example_rows(contract: Contract, estimator: Any) -> pd.DataFrame:
-    """Make two rows that the model should take: ones, and text where it knows some."""
-    texts = dict(_known_texts(estimator, list(contract.names)))
-    return pd.DataFrame(
-        {
-            name: pd.Series([texts[name]] * 2, dtype="str")
-            if name in texts
-            else np.ones(2)
-            for name in contract.names
-        }
-    )
+    """Make two rows that the model should take: ones, or a value it has learnt."""
+    known = dict(_known_values(estimator, list(contract.names)))
+    return pd.DataFrame({name: _twice(known.get(name, 1.0)) for name in contract.names})
 
 
-def _known_texts(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, str]]:
-    """Find the text columns of a model that was fitted elsewhere, with a value each.
+def _twice(value: Any) -> pd.Series[Any]:
+    return pd.Series([value] * 2, dtype="str" if isinstance(value, str) else None)
+
+
+def _known_values(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Find the columns of text and times of a model that was fitted elsewhere.
 
     Only the names of the columns are kept by scikit-learn, so the kind is asked of the
-    steps that take text: encoders and imputers by the values they have learnt, and
-    vectorizers by their vocabulary.
+    steps that take other things than numbers: encoders and imputers by the values they
+    have learnt, and vectorizers by their vocabulary. Yields a value for each column.
     """
     for step, columns in first_steps(estimator, names):
         if hasattr(step, "vocabulary_"):
@@ -126,9 +124,10 @@ def _known_texts(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, str]]:
         learnt = getattr(step, "categories_", getattr(step, "statistics_", ()))
         if len(learnt) == len(columns):
             for name, values in zip(columns, learnt, strict=True):
-                texts = [v for v in np.atleast_1d(values) if isinstance(v, str)]
-                if texts:
-                    yield name, str(texts[0])
+                kinds = (str, np.datetime64, datetime)
+                found = [v for v in np.atleast_1d(values) if isinstance(v, kinds)]
+                if found:
+                    yield name, str(found[0]) if isinstance(found[0], str) else found[0]
 
 
 def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
@@ -144,6 +143,9 @@ def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[An
     elif hasattr(estimator, "transformers_"):
         for _, step, columns in estimator.transformers_:
             yield from first_steps(step, selected(columns, names))
+    elif getattr(estimator, "_preprocessor", None) is not None:
+        # Boosted histograms encode their categories with one.
+        yield from first_steps(estimator._preprocessor, names)
     else:
         yield estimator, names
 

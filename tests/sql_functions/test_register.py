@@ -4,6 +4,7 @@ import dask.dataframe as dd
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -205,6 +206,37 @@ def test_text_is_found_in_vectorizers_and_imputers(con):
 
     fields = dfml.registered(con)[0].fields
     assert fields == {"s": "VARCHAR", "u": "VARCHAR", "n": "DOUBLE"}
+
+
+def test_categories_of_boosted_histograms_fitted_in_memory(con, table):
+    rows = con.sql("SELECT id, a, city FROM t ORDER BY id").df()
+    features = rows[["a", "city"]].astype({"city": "category"})
+    model = HistGradientBoostingClassifier(max_iter=3).fit(features, table["late"])
+    dfml.register(con, "f", model)
+
+    assert dfml.registered(con)[0].fields == {"a": "DOUBLE", "city": "VARCHAR"}
+    expected = model.predict(features).tolist()
+    assert column(con, "f(t)") == expected
+    answered = dfml.predict_sql(model, con.table("t"))
+    assert column(con, "prediction", answered) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "kind"),
+    [(None, "TIMESTAMP"), ("UTC", "TIMESTAMP WITH TIME ZONE")],
+)
+def test_times_that_an_encoder_has_learnt_in_memory(con, zone, kind):
+    days = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-01"])
+    rows = pd.DataFrame({"day": days.tz_localize(zone), "n": [1.0, 2.0, 4.0]})
+    encoder = make_column_transformer(
+        (OneHotEncoder(), ["day"]), remainder="passthrough"
+    )
+    model = make_pipeline(encoder, LinearRegression()).fit(rows, [1, 2, 3])
+    con.from_arrow(pa.Table.from_pandas(rows.assign(id=rows.index))).create("days")
+    dfml.register(con, "f", model)
+
+    assert dfml.registered(con)[0].fields == {"day": kind, "n": "DOUBLE"}
+    np.testing.assert_allclose(column(con, "f(t)", "days"), model.predict(rows))
 
 
 def test_times(con):
