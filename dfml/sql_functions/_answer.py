@@ -18,8 +18,13 @@ import pyarrow.compute as pc
 from dfml._arrays import label_result
 from dfml._arrow_arrays import to_array
 from dfml._responders import call
-from dfml.exceptions import DfmlError, EstimatorTypeError, InputTypeError
-from dfml.sinks._answers import make_answers
+from dfml.exceptions import (
+    DfmlError,
+    EstimatorTypeError,
+    InputTypeError,
+    UnknownOutputError,
+)
+from dfml.sinks._answers import make_answers, to_arrow
 from dfml.sources._pandas import to_pandas
 from dfml.sql_functions._fields import ARROW_OF, as_owner, field_types
 
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
     from dfml._responders import Responder
 
 __all__ = ["SqlModel", "make_sql_model", "model_error"]
+
+# What a lazy answer takes, and SQL does not.
+_LAZY_HINT = "\n\nHint: pass meta="
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,11 @@ class SqlModel:
     fields: dict[str, str]
     responder: Responder
     outputs: Any
+
+    @property
+    def class_name(self) -> str:
+        """The class of the estimator."""
+        return type(self.responder.estimator).__name__
 
     @property
     def is_single(self) -> bool:
@@ -79,9 +92,8 @@ class SqlModel:
         return pd.DataFrame(array, columns=list(self.fields), copy=False)
 
     def _answer(self, rows: Any, columns: Sequence[Any]) -> list[Any]:
-        types = self.outputs.types
         if not len(rows):
-            return [pa.array([], type_) for type_ in types]
+            return [pa.array([], type_) for type_ in self.outputs.types]
         try:
             result = self._call(rows)
         except Exception as err:
@@ -90,7 +102,7 @@ class SqlModel:
             if nulls:
                 err.add_note(f"These columns hold NULL: {nulls}")
             raise
-        return [_to_arrow(*each) for each in zip(result, types, strict=True)]
+        return [to_arrow(*each) for each in zip(result, self.outputs, strict=True)]
 
     def _call(self, rows: Any) -> list[Any]:
         """Return the answer column by column."""
@@ -137,9 +149,17 @@ def make_sql_model(
     owner = as_owner(where, model)
     fields = field_types(where, owner)
     table = _Fields(where, pa.schema({n: ARROW_OF[t] for n, t in fields.items()}))
-    answers = make_answers(
-        owner, cast("Any", table), [method], keep=[], name=name, prefix=prefix
-    )
+    try:
+        answers = make_answers(
+            owner, cast("Any", table), [method], keep=[], name=name, prefix=prefix
+        )
+    except UnknownOutputError as err:
+        raise UnknownOutputError.expecting(
+            where,
+            f"to know the columns of {method!r} before it reads a row",
+            f"a {type(owner._response_estimator).__name__}, which does not say them",
+            "fit it on a lazy table, with Incremental or IID",
+        ) from err
     return SqlModel(fields, _for_arrays(answers.responders[0]), answers.schema)
 
 
@@ -177,10 +197,13 @@ def _parts(value: Any) -> Iterator[Any]:
             yield each
 
 
-def model_error(where: str, err: Exception) -> DfmlError:
+def model_error(where: str, model: SqlModel, err: Exception) -> DfmlError:
     """Say in one text why the model failed: DuckDB keeps no notes of an exception."""
     notes = "".join(f" {note}." for note in getattr(err, "__notes__", ()))
-    return DfmlError(f"{where} failed.{notes} {type(err).__name__}: {err}")
+    said = str(err).partition(_LAZY_HINT)[0]
+    text = f"{where} of {model.class_name} failed.{notes} {type(err).__name__}: {said}"
+    # DuckDB takes nothing that UTF-8 cannot hold, as half a character.
+    return DfmlError(text.encode("utf-8", "backslashreplace").decode())
 
 
 @dataclass(frozen=True)
@@ -212,9 +235,3 @@ def _rows_without_value(columns: Sequence[Any]) -> Any:
 
 def _has_missing(column: Any) -> bool:
     return bool(pc.any(column.is_null(nan_is_null=True)).as_py())
-
-
-def _to_arrow(column: Any, type_: Any) -> Any:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    return pa.array(column, type=type_, from_pandas=True)

@@ -88,7 +88,7 @@ class _Function:
             # `flatten` is `field` with the nulls of the struct itself put in.
             answers = self.model(rows.flatten())
         except Exception as err:
-            raise model_error(self.name, err) from err
+            raise model_error(self.name, self.model, err) from err
         if self.model.is_single:
             return pa.chunked_array(answers)
         # All answers of a row are NULL together, where the row holds no value.
@@ -255,7 +255,7 @@ def registered(connection: duckdb.DuckDBPyConnection) -> list[RegisteredFunction
     return [
         RegisteredFunction(
             name=each.name,
-            model=type(each.model.responder.estimator).__name__,
+            model=each.model.class_name,
             method=each.model.responder.name,
             fields=dict(each.model.fields),
             returns=str(each.returns),

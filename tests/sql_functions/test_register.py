@@ -385,10 +385,16 @@ def test_model_that_refuses_nan_fails_with_the_columns(con, table):
     model = fitted(table)
     dfml.register(con, "late", model)
 
-    with pytest.raises(duckdb.Error, match=r"late failed.*NULL: \['b'\].*contains NaN"):
+    with pytest.raises(
+        duckdb.Error,
+        match=r"late of LogisticRegression failed.*NULL: \['b'\].*contains NaN",
+    ):
         con.sql("SELECT late({'a': 1, 'b': NULL, 'c': 2})").fetchall()
     answered = dfml.predict_sql(model, con.sql("SELECT a, NULL AS b, c FROM t"))
-    with pytest.raises(duckdb.Error, match=r"failed.*NULL: \['b'\].*contains NaN"):
+    with pytest.raises(
+        duckdb.Error,
+        match=r"predict_sql of LogisticRegression failed.*NULL: \['b'\].*contains NaN",
+    ):
         answered.fetchall()
     assert con.sql("SELECT 1").fetchall() == [(1,)]
 

@@ -1,0 +1,98 @@
+"""What users read when a model cannot answer in SQL."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+
+import dfml
+from dfml.exceptions import UnknownOutputError
+from tests.conftest import FEATURES
+from tests.sql_functions.conftest import fitted
+
+
+def run_each_way(con, model, message, **how):
+    """Expect one message of a registered function and of predict_sql."""
+    dfml.register(con, "f", model, **how)
+    with pytest.raises(duckdb.Error, match=message) as registered:
+        con.sql("SELECT f(t) FROM t").fetchall()
+    with pytest.raises(duckdb.Error, match=message) as streamed:
+        dfml.predict_sql(model, con.table("t"), prefix="new_", **how).fetchall()
+    return str(registered.value), str(streamed.value)
+
+
+class Failing(RegressorMixin, BaseEstimator):
+    """Answers two rows, and fails for more of them in a way of its own."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def fit(self, X, y=None):
+        self.feature_names_in_ = np.array(X.columns, dtype=object)
+        return self
+
+    def predict(self, X):
+        if len(X) > 2:
+            raise self.error
+        return np.zeros(len(X))
+
+
+class Growing(Failing):
+    """Answers with as many columns as there are rows."""
+
+    def transform(self, X):
+        return np.zeros((len(X), len(X)))
+
+
+class Silent(Failing):
+    """Does not answer two rows, and knows no names of its columns."""
+
+    def transform(self, X):
+        raise self.error
+
+
+def test_the_class_of_the_model_is_named(con, table):
+    model = fitted(table, Failing(ValueError("too many rows")))
+    registered, streamed = run_each_way(con, model, "ValueError: too many rows")
+    assert "f of Failing failed. " in registered
+    assert "predict_sql of Failing failed. " in streamed
+
+
+def test_half_a_character_in_a_message(con, table):
+    model = fitted(table, Failing(ValueError("half \ud83d of it")))
+    run_each_way(con, model, r"Failing failed. ValueError: half \\ud83d of it")
+
+
+def test_text_and_numbers_in_one_answer(con):
+    columns = ["city", "a"]
+    rows = con.sql("SELECT city, a FROM t").df()
+    mixed = make_column_transformer(
+        (SimpleImputer(strategy="most_frequent"), ["city"]), remainder="passthrough"
+    )
+    message = "UnknownOutputError: The values of output column .* are not all string"
+    for text in run_each_way(con, mixed.fit(rows), message, method="transform"):
+        assert "set_output(transform='pandas')" in text
+
+    mixed.set_output(transform="pandas")
+    answered = dfml.predict_sql(
+        mixed, con.table("t").project("city, a"), method="transform", prefix="new_"
+    )
+    got = answered.df().iloc[:, 2:].set_axis(columns, axis=1)
+    pd.testing.assert_frame_equal(got, rows)
+
+
+def test_what_is_no_option_in_sql_is_no_hint(con, table):
+    growing = fitted(table, Growing())
+    for text in run_each_way(con, growing, "UnknownOutputError", method="transform"):
+        assert "meta=" not in text.partition("Traceback")[0]
+    silent = fitted(table, Silent(ValueError("no")))
+    with pytest.raises(
+        UnknownOutputError, match=r"Silent, which does not say them\.\n\nHint: fit it"
+    ):
+        dfml.register(con, "g", silent, method="transform")
+    assert list(silent.feature_names_in_) == FEATURES
