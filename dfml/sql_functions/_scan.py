@@ -162,11 +162,13 @@ def _check_columns(names: list[str], model: SqlModel) -> dict[str, str]:
     counts = Counter(each.casefold() for each in [*names, *outputs])
     twice = [each for each in [*names, *outputs] if counts[each.casefold()] > 1]
     if twice:
+        is_alike = len(set(twice)) == len(twice)
+        how = ", which SQL does not tell apart" if is_alike else " twice"
         raise ColumnCollisionError.expecting(
             "predict_sql",
             "columns and outputs whose names are different, whatever their case",
-            f"{sorted(set(twice))} twice",
-            "pass name= or prefix=, or rename the columns in the SQL",
+            f"{sorted(set(twice))}{how}",
+            _way_out(set(twice), names, outputs),
         )
     found = {each.casefold(): each for each in names}
     missing = [each for each in model.fields if each.casefold() not in found]
@@ -178,6 +180,15 @@ def _check_columns(names: list[str], model: SqlModel) -> dict[str, str]:
             "select or rename them in the SQL",
         )
     return found
+
+
+def _way_out(twice: set[str], names: list[str], outputs: list[str]) -> str:
+    """Say which of the names that collide can be changed, and where."""
+    if twice.isdisjoint(outputs):
+        return "rename the columns in the SQL"
+    if twice.isdisjoint(names):
+        return "rename the classes before fit"
+    return "pass name= or prefix=, or rename the columns in the SQL"
 
 
 def _free_name(name: str, taken: dict[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import duckdb
 import numpy as np
 import pandas as pd
@@ -9,9 +11,10 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 
 import dfml
-from dfml.exceptions import UnknownOutputError
+from dfml.exceptions import ColumnCollisionError, UnknownOutputError
 from tests.conftest import FEATURES
 from tests.sql_functions.conftest import fitted
 
@@ -96,3 +99,36 @@ def test_what_is_no_option_in_sql_is_no_hint(con, table):
     ):
         dfml.register(con, "g", silent, method="transform")
     assert list(silent.feature_names_in_) == FEATURES
+
+
+@pytest.mark.parametrize(
+    ("labels", "query", "names", "hint"),
+    [
+        (
+            ["A", "a"],
+            "FROM t",
+            ["probability_A", "probability_a"],
+            "rename the classes before fit",
+        ),
+        (
+            ["x", "y"],
+            'FROM (SELECT a, b, c FROM t), (SELECT 1 AS "B")',
+            ["B", "b"],
+            "rename the columns in the SQL",
+        ),
+        (
+            ["x", "y"],
+            "SELECT a, b, c, 1 AS Probability_x FROM t",
+            ["Probability_x", "probability_x"],
+            "pass name= or prefix=, or rename the columns in the SQL",
+        ),
+    ],
+    ids=["outputs", "inputs", "both"],
+)
+def test_names_that_sql_does_not_tell_apart(con, table, labels, query, names, hint):
+    model = LogisticRegression().fit(
+        table[FEATURES], np.where(table["late"] == "yes", *labels)
+    )
+    message = re.escape(f"Got {names}, which SQL does not tell apart.\n\nHint: {hint}.")
+    with pytest.raises(ColumnCollisionError, match=f"{message}$"):
+        dfml.predict_sql(model, con.sql(query), method="predict_proba")
