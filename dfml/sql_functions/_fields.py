@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dfml._schema import Contract
 
-__all__ = ["ARROW_OF", "as_owner", "field_types", "first_steps", "selected"]
+__all__ = ["ARROW_OF", "as_owner", "field_types", "first_steps", "plain", "selected"]
 
 # Kind of the contract -> what SQL casts the field to. Within a kind, dtypes are free.
 _SQL_OF = {
@@ -135,10 +135,14 @@ def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[An
 
     Imputers leave columns where they are, so the step behind one is listed too.
     """
+    estimator = plain(estimator)
     if getattr(estimator, "steps", None):
         for _, step in estimator.steps:
             yield from first_steps(step, names)
-            if not hasattr(step, "statistics_") and step not in (None, "passthrough"):
+            if not hasattr(plain(step), "statistics_") and step not in (
+                None,
+                "passthrough",
+            ):
                 return
     elif hasattr(estimator, "transformers_"):
         for _, step, columns in estimator.transformers_:
@@ -148,6 +152,11 @@ def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[An
         yield from first_steps(estimator._preprocessor, names)
     else:
         yield estimator, names
+
+
+def plain(estimator: Any) -> Any:
+    """Return the scikit-learn estimator inside one of dfml; others as they are."""
+    return getattr(estimator, "_response_estimator", estimator)
 
 
 def selected(columns: Any, names: list[Any]) -> list[Any]:

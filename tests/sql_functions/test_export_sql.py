@@ -44,6 +44,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import dfml
+import dfml.iid.preprocessing
 import dfml.iid.tree
 from dfml.exceptions import (
     ColumnCollisionError,
@@ -227,6 +228,20 @@ def test_of_dfml(con, frame, table):
         relation = con.sql(dfml.export_sql(model, "t"))
         expected = model.predict(table[FEATURES]).tolist()
         assert column(con, "prediction", relation) == expected
+
+
+def test_of_dfml_inside_a_pipeline(con, table):
+    encoder = make_column_transformer(
+        (dfml.iid.preprocessing.OneHotEncoder(), ["city"]),
+        (dfml.Incremental(StandardScaler()), ["a"]),
+    )
+    rows = con.sql("SELECT city, a FROM t ORDER BY id").df()
+    last = dfml.Incremental(SGDClassifier(random_state=0))
+    model = make_pipeline(encoder, last).fit(rows, table["late"])
+
+    relation = con.sql(dfml.export_sql(model, "t"))
+
+    assert column(con, "prediction", relation) == model.predict(rows).tolist()
 
 
 def test_a_thousand_columns(con):
