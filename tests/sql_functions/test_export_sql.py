@@ -20,14 +20,17 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
     ElasticNet,
+    GammaRegressor,
     Lasso,
     LinearRegression,
     LogisticRegression,
     Perceptron,
+    PoissonRegressor,
     Ridge,
     RidgeClassifier,
     SGDClassifier,
     SGDRegressor,
+    TweedieRegressor,
 )
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -204,6 +207,39 @@ def test_trees_give_the_same_bits(con, table, estimator):
 
     got = column(con, "prediction", relation)
     assert got == model.predict(table[FEATURES]).tolist()
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        PoissonRegressor(),
+        GammaRegressor(),
+        TweedieRegressor(power=1.5),
+        TweedieRegressor(power=0),
+        TweedieRegressor(power=1.5, link="identity"),
+        make_pipeline(StandardScaler(), PoissonRegressor()),
+        HistGradientBoostingRegressor(loss="poisson", max_iter=6),
+        HistGradientBoostingRegressor(loss="gamma", max_iter=6),
+        HistGradientBoostingRegressor(loss="absolute_error", max_iter=6),
+        GradientBoostingRegressor(loss="quantile", n_estimators=6),
+    ],
+    **by_name,
+)
+def test_losses_with_a_link(con, table, estimator):
+    model = estimator.fit(table[FEATURES], np.exp(table["amount"]) + 20)
+
+    relation = con.sql(dfml.export_sql(model, "t"))
+
+    np.testing.assert_allclose(
+        column(con, "prediction", relation), model.predict(table[FEATURES]), rtol=1e-12
+    )
+
+
+def test_a_loss_without_probabilities_in_sql_is_named(table):
+    model = fitted(table, GradientBoostingClassifier(loss="exponential"))
+    dfml.export_sql(model, "t")
+    with pytest.raises(EstimatorTypeError, match="loss='exponential'"):
+        dfml.export_sql(model, "t", method="predict_proba")
 
 
 def test_several_targets(con, table):
