@@ -19,6 +19,7 @@ from dfml._arrays import label_result
 from dfml._arrow_arrays import to_array
 from dfml._responders import call
 from dfml.exceptions import (
+    ColumnMismatchError,
     DfmlError,
     EstimatorTypeError,
     InputTypeError,
@@ -26,7 +27,7 @@ from dfml.exceptions import (
 )
 from dfml.sinks._answers import make_answers, to_arrow
 from dfml.sources._pandas import to_pandas
-from dfml.sql_functions._fields import ARROW_OF, as_owner, field_types
+from dfml.sql_functions._fields import ARROW_OF, as_owner, field_types, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -131,7 +132,8 @@ def make_sql_model(
     InputTypeError
         If a name is no text, or one that SQL does not take.
     ColumnMismatchError
-        If the model was fitted without column names, or on ones SQL cannot tell apart.
+        If the model was fitted without column names, or on ones SQL cannot tell apart,
+        or its outputs have names that SQL does not take.
     EstimatorTypeError
         If it does not have the method.
     UnknownOutputError
@@ -160,12 +162,28 @@ def make_sql_model(
             f"a {type(owner._response_estimator).__name__}, which does not say them",
             "fit it on a lazy table, with Incremental or IID",
         ) from err
-    return SqlModel(fields, _for_arrays(answers.responders[0]), answers.schema)
+    outputs = _outputs(where, answers.schema)
+    return SqlModel(fields, _for_arrays(answers.responders[0]), outputs)
+
+
+def _outputs(where: str, schema: Any) -> Any:
+    """Return the outputs in types that DuckDB has, if it takes their names."""
+    wrong = [name for name in schema.names if not is_text(name)]
+    if wrong:
+        raise ColumnMismatchError.expecting(
+            where,
+            "outputs whose names are text that SQL takes",
+            repr(wrong[:10]),
+            "rename the classes before fit",
+        )
+    half = pa.float16()
+    return pa.schema(
+        [each.with_type(pa.float32()) if each.type == half else each for each in schema]
+    )
 
 
 def _check_name(where: str, what: str, name: object, fits: bool = True) -> None:
-    is_text = isinstance(name, str) and "\0" not in name
-    if not fits or not (name is None or is_text):
+    if not fits or not (name is None or is_text(name)):
         raise InputTypeError.expecting(
             where, f"{what} to be text that SQL takes", repr(name), "pass another one"
         )

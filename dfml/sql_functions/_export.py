@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from dfml.exceptions import (
 from dfml.sources._columns import quoted
 from dfml.sql_functions._answer import SqlModel, make_sql_model
 from dfml.sql_functions._conversion import REFUSED, Limits, convert
+from dfml.sql_functions._fields import free_name, is_text
 from dfml.sql_functions._sample import Sample, call_quietly, make_sample
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _source(table: object) -> str:
     parts = list(table) if isinstance(table, (list, tuple)) else [table]
     names = [each for each in parts if isinstance(each, str)]
     if len(names) == len(parts) > 0:
-        if all(name and "\0" not in name for name in names):
+        if all(name and is_text(name) for name in names):
             return ".".join(quoted(name) for name in names)
         got = repr(table)
     else:  # the repr of a relation would run its query
@@ -166,12 +167,15 @@ def _names(keep: Iterable[str] | None) -> list[str] | None:
     if keep is None:
         return None
     is_list = isinstance(keep, Iterable) and not isinstance(keep, str)
-    names = list(keep) if is_list else [None]
-    if all(isinstance(each, str) for each in names):
-        return cast("list[str]", names)
-    got = repr(names if is_list else keep)
+    given = list(keep) if is_list else [keep]
+    names = [each for each in given if is_text(each)]
+    if is_list and len(names) == len(given):
+        return names
     raise InputTypeError.expecting(
-        "export_sql", "keep to list column names", got, "pass keep=['id']"
+        "export_sql",
+        "keep to list column names",
+        repr(given if is_list else keep),
+        "pass keep=['id']",
     )
 
 
@@ -197,12 +201,13 @@ def _check(
 ) -> None:
     """Run the SQL on a sample, and compare with what the model answers."""
     rows = pa.concat_tables([sample.answered, sample.refused])
-    numbered = rows.append_column(_ROW, pa.array(range(len(rows))))
+    number = free_name(_ROW, model.fields)
+    numbered = rows.append_column(number, pa.array(range(len(rows))))
     connection.register("rows", numbered)
     converted = convert(model, "rows", sample.limits, types)
-    is_answered = f"{converted.is_answered(REFUSED)} AS {quoted(_ROW + ' answered')}"
-    sql = converted.query.select([quoted(_ROW)], [is_answered, *converted.outputs])
-    found = connection.sql(sql).to_arrow_table().sort_by(_ROW)
+    is_answered = f"{converted.is_answered(REFUSED)} AS {quoted(number + ' answered')}"
+    sql = converted.query.select([quoted(number)], [is_answered, *converted.outputs])
+    found = connection.sql(sql).to_arrow_table().sort_by(number)
     n_answered = len(sample.answered)
     wanted = pa.array(
         [False, *[True] * (n_answered - 1)] + [None] * len(sample.refused)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,20 @@ from dfml.estimators import ParallelPostFit
 from dfml.exceptions import ColumnMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from dfml._schema import Contract
 
-__all__ = ["ARROW_OF", "as_owner", "field_types", "first_steps", "plain", "selected"]
+__all__ = [
+    "ARROW_OF",
+    "as_owner",
+    "field_types",
+    "first_steps",
+    "free_name",
+    "is_text",
+    "plain",
+    "selected",
+]
 
 # Kind of the contract -> what SQL casts the field to. Within a kind, dtypes are free.
 _SQL_OF = {
@@ -87,10 +96,7 @@ def _check_names(where: str, contract: Contract) -> None:
     wrong = [
         name
         for name in contract.names
-        if not isinstance(name, str)
-        or not name
-        or "\0" in name
-        or counts[name.casefold()] > 1
+        if not (name and is_text(name)) or counts[name.casefold()] > 1
     ]
     if wrong:
         raise ColumnMismatchError.expecting(
@@ -152,6 +158,23 @@ def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[An
         yield from first_steps(estimator._preprocessor, names)
     else:
         yield estimator, names
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """Return a name that is not taken yet, whatever its case."""
+    folded = {each.casefold() for each in taken}
+    while name.casefold() in folded:
+        name += "_"
+    return name
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Tell whether SQL takes a value as text: no zero character, no half of one."""
+    return (
+        isinstance(value, str)
+        and "\0" not in value
+        and not any("\ud800" <= each <= "\udfff" for each in value)
+    )
 
 
 def plain(estimator: Any) -> Any:

@@ -28,6 +28,7 @@ from dfml.sources._columns import quoted
 from dfml.sources._query import hint_for
 from dfml.sources._reopenable import is_in_transaction
 from dfml.sql_functions._answer import SqlModel, make_sql_model, model_error
+from dfml.sql_functions._fields import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,9 +179,9 @@ def register(
     [(2.0,)]
     """
     _check_connection("register", connection)
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not (name and is_text(name)):
         raise InputTypeError.expecting(
-            "register", "name to be text", repr(name), "name the function"
+            "register", "name to be text that SQL takes", repr(name), "pass another one"
         )
     sql_model = make_sql_model("register", model, method)
     with _failures("register"):

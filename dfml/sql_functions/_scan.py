@@ -13,6 +13,7 @@ from dfml.exceptions import (
 from dfml.sources._columns import quoted
 from dfml.sql_functions._answer import SqlModel, make_sql_model
 from dfml.sql_functions._answered import AnsweredRows
+from dfml.sql_functions._fields import free_name
 from dfml.sql_functions._rows import open_rows
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class _Plan:
         for field, sql_type in model.fields.items():
             name = found[field.casefold()]
             if str(types[name]) != sql_type:
-                source, name = name, _free_name(f"dfml: {field}", types)
+                source, name = name, free_name(f"dfml: {field}", types)
                 cast = f"CAST({quoted(source)} AS {sql_type})"
                 columns.append(f"{cast} AS {quoted(name)}")
             self.features.append(name)
@@ -189,13 +190,6 @@ def _way_out(twice: set[str], names: list[str], outputs: list[str]) -> str:
     if twice.isdisjoint(names):
         return "rename the classes before fit"
     return "pass name= or prefix=, or rename the columns in the SQL"
-
-
-def _free_name(name: str, taken: dict[str, Any]) -> str:
-    folded = {each.casefold() for each in taken}
-    while name.casefold() in folded:
-        name += "_"
-    return name
 
 
 def _check_relation(relation: object) -> None:

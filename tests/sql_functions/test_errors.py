@@ -7,16 +7,22 @@ import re
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import dfml
-from dfml.exceptions import ColumnCollisionError, UnknownOutputError
+from dfml.exceptions import (
+    ColumnCollisionError,
+    ColumnMismatchError,
+    InputTypeError,
+    UnknownOutputError,
+)
 from tests.conftest import FEATURES
-from tests.sql_functions.conftest import fitted
+from tests.sql_functions.conftest import column, fitted
 
 
 def run_each_way(con, model, message, **how):
@@ -132,3 +138,54 @@ def test_names_that_sql_does_not_tell_apart(con, table, labels, query, names, hi
     message = re.escape(f"Got {names}, which SQL does not tell apart.\n\nHint: {hint}.")
     with pytest.raises(ColumnCollisionError, match=f"{message}$"):
         dfml.predict_sql(model, con.sql(query), method="predict_proba")
+
+
+def test_names_that_sql_does_not_take(con, table):
+    model = LogisticRegression().fit(
+        table[FEATURES], np.where(table["late"] == "yes", "y\0y", "n")
+    )
+    for call in (
+        lambda: dfml.register(con, "f", model, method="predict_proba"),
+        lambda: dfml.predict_sql(model, con.table("t"), method="predict_proba"),
+        lambda: dfml.export_sql(model, "t", method="predict_proba"),
+    ):
+        with pytest.raises(ColumnMismatchError, match=r"y.x00y[\s\S]* the classes"):
+            call()
+    model = fitted(table)
+    for call in (
+        lambda: dfml.register(con, "\ud800", model),
+        lambda: dfml.predict_sql(model, con.table("t"), name="\ud800"),
+        lambda: dfml.export_sql(model, "t", prefix="\ud800"),
+    ):
+        with pytest.raises(InputTypeError, match=r"text that SQL takes. Got '.ud800'"):
+            call()
+    for how in ({"table": "\ud800"}, {"table": "t", "keep": ["\ud800"]}):
+        with pytest.raises(InputTypeError, match="ud800"):
+            dfml.export_sql(model, **how)
+
+
+def test_labels_in_half_precision(con, table):
+    labels = np.where(table["late"] == "yes", 3, 2).astype("float16")
+    model = LogisticRegression().fit(table[FEATURES], labels)
+    expected = model.predict(table[FEATURES]).tolist()
+
+    dfml.register(con, "f", model)
+    exported = con.sql(dfml.export_sql(model, "t"))
+
+    assert dfml.registered(con)[0].returns == "FLOAT"
+    assert column(con, "f(t)") == expected
+    answered = dfml.predict_sql(model, con.table("t"))
+    for relation in (answered, exported):
+        assert column(con, "prediction", relation) == expected
+
+
+def test_names_that_export_sql_uses_itself(con):
+    names = ["dfml: row", "dfml: row answered", "dfml: 0"]
+    rows = con.sql("SELECT id, a, b, c FROM t").df().set_axis(["id", *names], axis=1)
+    con.from_arrow(pa.Table.from_pandas(rows)).create("odd")
+    model = LinearRegression().fit(rows[names], rows["id"])
+
+    exported = con.sql(dfml.export_sql(model, "odd"))
+
+    expected = model.predict(rows[names])
+    np.testing.assert_allclose(column(con, "prediction", exported), expected)
