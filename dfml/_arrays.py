@@ -239,9 +239,22 @@ def _rename(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def conform(labelled: Any, schema: OutputSchema) -> Any:
-    """Cast a labelled result to the schema, so that no partition differs."""
+    """Cast a labelled result to the schema, so that no partition differs.
+
+    Raises
+    ------
+    UnknownOutputError
+        If there are values that the dtypes of the schema cannot hold.
+    """
     if OutputSchema.of(labelled) == schema:
         return labelled
-    if schema.is_series:
-        return labelled.astype(schema.dtypes[0]).rename(schema.names[0])
-    return labelled.astype(dict(zip(schema.names, schema.dtypes, strict=True)))
+    try:
+        if schema.is_series:
+            return labelled.astype(schema.dtypes[0]).rename(schema.names[0])
+        return labelled.astype(dict(zip(schema.names, schema.dtypes, strict=True)))
+    except (TypeError, ValueError) as err:
+        raise UnknownOutputError(
+            f"The estimator returned values of other types than expected: {err}.\n\n"
+            "Hint: pass meta= with the types it really returns, or fit it on a lazy "
+            "table, with Incremental or IID."
+        ) from err

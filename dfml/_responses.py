@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
@@ -57,8 +59,11 @@ def _per_class(prefix: str) -> Callable[[Any, Any, Sequence[Hashable]], list[str
             return [f"{prefix}_{name}_{c}" for name, known in pairs for c in known]
         if len(result.shape) == 1:
             return [prefix]
-        known = classes is not None and len(classes) == _width(result)
-        labels: Any = classes if known else range(_width(result))
+        # A chain of classifiers knows classes a target, and answers with a column each.
+        of_targets = isinstance(classes, list) and np.ndim(classes[0]) == 1
+        labels: Any = targets if of_targets else classes
+        if labels is None or len(labels) != _width(result):
+            labels = range(_width(result))
         return [f"{prefix}_{label}" for label in labels]
 
     return columns

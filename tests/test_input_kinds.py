@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
-from sklearn.multioutput import MultiOutputClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
@@ -199,6 +199,24 @@ def test_several_targets(estimator):
     assert model.score(frame) == pytest.approx(
         model.score(table[FEATURES], table[["p", "q"]])
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "prefix"),
+    [("predict_proba", "probability"), ("decision_function", "decision")],
+)
+def test_a_chain_of_classifiers_gives_a_column_a_target(method, prefix):
+    table = TABLE[FEATURES].assign(p=TABLE["a"] > 0, q=TABLE["b"] > 0)
+    frame = split_at(table, [20, 40])
+    model = IID(ClassifierChain(LogisticRegression())).fit(frame, y=["p", "q"])
+    bare = ParallelPostFit(model.estimator_)
+
+    answers = [getattr(each, method)(frame[FEATURES]) for each in (model, bare)]
+
+    assert list(answers[0].columns) == [f"{prefix}_p", f"{prefix}_q"]
+    assert list(answers[1].columns) == [f"{prefix}_0", f"{prefix}_1"]
+    for answer in answers:
+        assert_allclose(answer, getattr(model, method)(table[FEATURES]))
 
 
 def test_arrays_keep_their_chunks():

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dfml._responders import Responder
     from dfml.sources._base import SourceTable
 
-__all__ = ["Answers", "make_answers"]
+__all__ = ["Answers", "make_answers", "to_arrow"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Answers:
         columns = [table.column(name) for name in self.kept]
         for answer in self._respond(table.select(self.features)):
             for column in _columns(answer):
-                columns.append(_to_arrow(column, self.schema.field(len(columns)).type))
+                columns.append(to_arrow(column, self.schema.field(len(columns))))
         return pa.Table.from_arrays(columns, schema=self.schema)
 
     def _respond(self, features: Any) -> Iterator[Any]:
@@ -260,15 +260,23 @@ def _columns(answer: Any) -> Iterator[pd.Series[Any]]:
         yield from (answer.iloc[:, i] for i in range(answer.shape[1]))
 
 
-def _to_arrow(column: pd.Series[Any], type_: Any) -> Any:
+def to_arrow(column: Any, field: Any) -> Any:
+    """Turn one output column, a Series or an array, into the Arrow type of its field.
+
+    Raises
+    ------
+    UnknownOutputError
+        If it holds values of other types.
+    """
     if isinstance(column.dtype, pd.SparseDtype):
         column = pd.Series(column.array.to_dense(), name=column.name)
     elif isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
     try:
-        return pa.array(column, type=type_, from_pandas=True)
+        return pa.array(column, type=field.type, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as err:
         raise UnknownOutputError(
-            f"The values of output column {column.name!r} are not all {type_}: "
-            f"{err}.\n\nHint: let the estimator return numbers or text."
+            f"The values of output column {field.name!r} are not all {field.type}: "
+            f"{err}.\n\nHint: let the estimator return numbers or text; of a "
+            "transformer, set_output(transform='pandas') keeps the type of each column."
         ) from err

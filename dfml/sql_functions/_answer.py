@@ -18,14 +18,21 @@ import pyarrow.compute as pc
 from dfml._arrays import label_result
 from dfml._arrow_arrays import to_array
 from dfml._responders import call
-from dfml.exceptions import DfmlError, EstimatorTypeError, InputTypeError
-from dfml.sinks._answers import make_answers
+from dfml.exceptions import (
+    ColumnMismatchError,
+    DfmlError,
+    EstimatorTypeError,
+    InputTypeError,
+    UnknownOutputError,
+)
+from dfml.sinks._answers import make_answers, to_arrow
 from dfml.sources._pandas import to_pandas
 from dfml.sql_functions._fields import (
     ARROW_OF,
     as_owner,
     field_types,
     fields_with_none,
+    is_text,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +41,9 @@ if TYPE_CHECKING:
     from dfml._responders import Responder
 
 __all__ = ["SqlModel", "make_sql_model", "model_error"]
+
+# What a lazy answer takes, and SQL does not.
+_LAZY_HINT = "\n\nHint: pass meta="
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,11 @@ class SqlModel:
     responder: Responder
     outputs: Any
     nones: tuple[str, ...] = ()
+
+    @property
+    def class_name(self) -> str:
+        """The class of the estimator."""
+        return type(self.responder.estimator).__name__
 
     @property
     def is_single(self) -> bool:
@@ -91,9 +106,8 @@ class SqlModel:
         return pd.DataFrame(array, columns=list(self.fields), copy=False)
 
     def _answer(self, rows: Any, columns: Sequence[Any]) -> list[Any]:
-        types = self.outputs.types
         if not len(rows):
-            return [pa.array([], type_) for type_ in types]
+            return [pa.array([], type_) for type_ in self.outputs.types]
         try:
             result = self._call(rows)
         except Exception as err:
@@ -102,7 +116,7 @@ class SqlModel:
             if nulls:
                 err.add_note(f"These columns hold NULL: {nulls}")
             raise
-        return [_to_arrow(*each) for each in zip(result, types, strict=True)]
+        return [to_arrow(*each) for each in zip(result, self.outputs, strict=True)]
 
     def _call(self, rows: Any) -> list[Any]:
         """Return the answer column by column."""
@@ -131,7 +145,8 @@ def make_sql_model(
     InputTypeError
         If a name is no text, or one that SQL does not take.
     ColumnMismatchError
-        If the model was fitted without column names, or on ones SQL cannot tell apart.
+        If the model was fitted without column names, or on ones SQL cannot tell apart,
+        or its outputs have names that SQL does not take.
     EstimatorTypeError
         If it does not have the method.
     UnknownOutputError
@@ -149,17 +164,41 @@ def make_sql_model(
     owner = as_owner(where, model)
     fields = field_types(where, owner)
     table = _Fields(where, pa.schema({n: ARROW_OF[t] for n, t in fields.items()}))
-    answers = make_answers(
-        owner, cast("Any", table), [method], keep=[], name=name, prefix=prefix
-    )
+    try:
+        answers = make_answers(
+            owner, cast("Any", table), [method], keep=[], name=name, prefix=prefix
+        )
+    except UnknownOutputError as err:
+        raise UnknownOutputError.expecting(
+            where,
+            f"to know the columns of {method!r} before it reads a row",
+            f"a {type(owner._response_estimator).__name__}, which does not say them",
+            "fit it on a lazy table, with Incremental or IID",
+        ) from err
+    outputs = _outputs(where, answers.schema)
     responder = _for_arrays(answers.responders[0])
     nones = tuple(fields_with_none(responder.estimator, list(fields)))
-    return SqlModel(fields, responder, answers.schema, nones)
+    return SqlModel(fields, responder, outputs, nones)
+
+
+def _outputs(where: str, schema: Any) -> Any:
+    """Return the outputs in types that DuckDB has, if it takes their names."""
+    wrong = [name for name in schema.names if not is_text(name)]
+    if wrong:
+        raise ColumnMismatchError.expecting(
+            where,
+            "outputs whose names are text that SQL takes",
+            repr(wrong[:10]),
+            "rename the classes before fit",
+        )
+    half = pa.float16()
+    return pa.schema(
+        [each.with_type(pa.float32()) if each.type == half else each for each in schema]
+    )
 
 
 def _check_name(where: str, what: str, name: object, fits: bool = True) -> None:
-    is_text = isinstance(name, str) and "\0" not in name
-    if not fits or not (name is None or is_text):
+    if not fits or not (name is None or is_text(name)):
         raise InputTypeError.expecting(
             where, f"{what} to be text that SQL takes", repr(name), "pass another one"
         )
@@ -191,10 +230,13 @@ def _parts(value: Any) -> Iterator[Any]:
             yield each
 
 
-def model_error(where: str, err: Exception) -> DfmlError:
+def model_error(where: str, model: SqlModel, err: Exception) -> DfmlError:
     """Say in one text why the model failed: DuckDB keeps no notes of an exception."""
     notes = "".join(f" {note}." for note in getattr(err, "__notes__", ()))
-    return DfmlError(f"{where} failed.{notes} {type(err).__name__}: {err}")
+    said = str(err).partition(_LAZY_HINT)[0]
+    text = f"{where} of {model.class_name} failed.{notes} {type(err).__name__}: {said}"
+    # DuckDB takes nothing that UTF-8 cannot hold, as half a character.
+    return DfmlError(text.encode("utf-8", "backslashreplace").decode())
 
 
 @dataclass(frozen=True)
@@ -226,9 +268,3 @@ def _rows_without_value(columns: Sequence[Any]) -> Any:
 
 def _has_missing(column: Any) -> bool:
     return bool(pc.any(column.is_null(nan_is_null=True)).as_py())
-
-
-def _to_arrow(column: Any, type_: Any) -> Any:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    return pa.array(column, type=type_, from_pandas=True)

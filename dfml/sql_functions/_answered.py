@@ -123,7 +123,7 @@ class _Scanner:
         try:
             answers = table.model([batch.column(name) for name in table.features])
         except Exception as err:
-            raise model_error("predict_sql", err) from err
+            raise model_error("predict_sql", table.model, err) from err
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         columns |= dict(zip(table.model.outputs.names, answers, strict=True))
         schema = pa.schema([table.schema.field(name) for name in self.made])

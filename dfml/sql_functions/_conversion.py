@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dfml.sources._columns import quoted
+from dfml.sql_functions._fields import plain
 from dfml.sql_functions._linear import LINEAR
 from dfml.sql_functions._steps import refusal, transform
 from dfml.sql_functions._text import Query, number, sum_of, text
@@ -210,6 +211,7 @@ def _answers(
     estimator: Any, method: str, columns: Sequence[str], query: Query
 ) -> list[str]:
     """Add what the last step of a model needs, and return one expression an output."""
+    estimator = plain(estimator)
     is_sklearn = type(estimator).__module__.startswith("sklearn.")
     name = type(estimator).__name__ if is_sklearn else ""
     if method == "transform":

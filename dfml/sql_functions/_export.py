@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dfml.exceptions import (
 from dfml.sources._columns import folded, quoted
 from dfml.sql_functions._answer import SqlModel, make_sql_model
 from dfml.sql_functions._conversion import REFUSED, Limits, convert
+from dfml.sql_functions._fields import free_name, is_text
 from dfml.sql_functions._sample import Sample, call_quietly, make_sample
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def export_sql(
     table: str | Sequence[str],
     *,
     method: str = "predict",
-    keep: Sequence[str] | None = None,
+    keep: Iterable[str] | None = None,
     name: str | None = None,
     prefix: str | None = None,
     dialect: str = "duckdb",
@@ -55,7 +57,7 @@ def export_sql(
     method : str, default="predict"
         ``predict``, ``predict_proba``, ``predict_log_proba``, ``decision_function`` or
         ``transform``.
-    keep : sequence of str, optional
+    keep : iterable of str, optional
         Columns of the table to select; all by default.
     name : str, optional
         Name of the single output column.
@@ -118,27 +120,33 @@ def export_sql(
     source = _source(table)
     sql_model = make_sql_model("export_sql", model, method, name=name, prefix=prefix)
     _check_fields(sql_model)
-    _check_kept(keep, sql_model)
+    kept = _names(keep)
+    _check_kept(kept, sql_model)
     with duckdb.connect() as connection:
         types = connection.from_arrow(sql_model.outputs.empty_table()).types
         # What has no SQL is found out before the model is called.
         convert(sql_model, "rows", dict.fromkeys(sql_model.fields, _FINITE), types)
         sample = make_sample(sql_model)
         _check(connection, sql_model, sample, types)
-    converted = convert(sql_model, source, sample.limits, types, keep or ())
-    return converted.select(keep)
+    converted = convert(sql_model, source, sample.limits, types, kept or ())
+    return converted.select(kept)
 
 
 def _source(table: object) -> str:
     parts = list(table) if isinstance(table, (list, tuple)) else [table]
-    names = [each for each in parts if isinstance(each, str) and each]
-    if names and names == parts and not any("\0" in name for name in names):
-        return ".".join(quoted(name) for name in names)
+    names = [each for each in parts if isinstance(each, str)]
+    if len(names) == len(parts) > 0:
+        if all(name and is_text(name) for name in names):
+            return ".".join(quoted(name) for name in names)
+        got = repr(table)
+    else:  # the repr of a relation would run its query
+        types = ", ".join(type(each).__name__ for each in parts)
+        got = f"{types or 'no part'} in its place"
     raise InputTypeError.expecting(
         "export_sql",
         "the name of a table, or its parts",
-        repr(table),
-        'pass "customers" or ("lake", "customers")',
+        got,
+        'pass "customers" or ("lake", "customers"); predict_sql takes a relation',
     )
 
 
@@ -154,13 +162,26 @@ def _check_fields(model: SqlModel) -> None:
         )
 
 
-def _check_kept(keep: Sequence[str] | None, model: SqlModel) -> None:
-    if isinstance(keep, str) or not all(isinstance(each, str) for each in keep or ()):
-        raise InputTypeError.expecting(
-            "export_sql", "keep to list column names", repr(keep), "pass keep=['id']"
-        )
+def _names(keep: Iterable[str] | None) -> list[str] | None:
+    """Return the columns to keep as a list: an iterator gives them only once."""
+    if keep is None:
+        return None
+    is_list = isinstance(keep, Iterable) and not isinstance(keep, str)
+    given = list(keep) if is_list else [keep]
+    names = [each for each in given if is_text(each)]
+    if is_list and len(names) == len(given):
+        return names
+    raise InputTypeError.expecting(
+        "export_sql",
+        "keep to list column names",
+        repr(given if is_list else keep),
+        "pass keep=['id']",
+    )
+
+
+def _check_kept(keep: list[str] | None, model: SqlModel) -> None:
     # Of a table that is kept whole, the columns that the model takes are known.
-    kept = list(model.fields if keep is None else keep)
+    kept = list(model.fields) if keep is None else keep
     names = [*kept, *model.outputs.names]
     counts = Counter(map(folded, names))
     twice = [each for each in names if counts[folded(each)] > 1]
@@ -181,12 +202,13 @@ def _check(
 ) -> None:
     """Run the SQL on a sample, and compare with what the model answers."""
     rows = pa.concat_tables([sample.answered, sample.refused])
-    numbered = rows.append_column(_ROW, pa.array(range(len(rows))))
+    number = free_name(_ROW, model.fields)
+    numbered = rows.append_column(number, pa.array(range(len(rows))))
     connection.register("rows", numbered)
     converted = convert(model, "rows", sample.limits, types)
-    is_answered = f"{converted.is_answered(REFUSED)} AS {quoted(_ROW + ' answered')}"
-    sql = converted.query.select([quoted(_ROW)], [is_answered, *converted.outputs])
-    found = connection.sql(sql).to_arrow_table().sort_by(_ROW)
+    is_answered = f"{converted.is_answered(REFUSED)} AS {quoted(number + ' answered')}"
+    sql = converted.query.select([quoted(number)], [is_answered, *converted.outputs])
+    found = connection.sql(sql).to_arrow_table().sort_by(number)
     n_answered = len(sample.answered)
     wanted = pa.array(
         [False, *[True] * (n_answered - 1)] + [None] * len(sample.refused)

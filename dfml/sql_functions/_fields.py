@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from dfml.exceptions import ColumnMismatchError
 from dfml.sources._columns import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from dfml._schema import Contract
 
@@ -26,6 +27,9 @@ __all__ = [
     "field_types",
     "fields_with_none",
     "first_steps",
+    "free_name",
+    "is_text",
+    "plain",
     "selected",
 ]
 
@@ -94,10 +98,7 @@ def _check_names(where: str, contract: Contract) -> None:
     wrong = [
         name
         for name in contract.names
-        if not isinstance(name, str)
-        or not name
-        or "\0" in name
-        or counts[folded(name)] > 1
+        if not (name and is_text(name)) or counts[folded(name)] > 1
     ]
     if wrong:
         raise ColumnMismatchError.expecting(
@@ -109,24 +110,21 @@ def _check_names(where: str, contract: Contract) -> None:
 
 
 def _example_rows(contract: Contract, estimator: Any) -> pd.DataFrame:
-    """Make two rows that the model should take: ones, and text where it knows some."""
-    texts = dict(_known_texts(estimator, list(contract.names)))
-    return pd.DataFrame(
-        {
-            name: pd.Series([texts[name]] * 2, dtype="str")
-            if name in texts
-            else np.ones(2)
-            for name in contract.names
-        }
-    )
+    """Make two rows that the model should take: ones, or a value it has learnt."""
+    known = dict(_known_values(estimator, list(contract.names)))
+    return pd.DataFrame({name: _twice(known.get(name, 1.0)) for name in contract.names})
 
 
-def _known_texts(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, str]]:
-    """Find the text columns of a model that was fitted elsewhere, with a value each.
+def _twice(value: Any) -> pd.Series[Any]:
+    return pd.Series([value] * 2, dtype="str" if isinstance(value, str) else None)
+
+
+def _known_values(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Find the columns of text and times of a model that was fitted elsewhere.
 
     Only the names of the columns are kept by scikit-learn, so the kind is asked of the
-    steps that take text: encoders and imputers by the values they have learnt, and
-    vectorizers by their vocabulary.
+    steps that take other things than numbers: encoders and imputers by the values they
+    have learnt, and vectorizers by their vocabulary. Yields a value for each column.
     """
     for step, columns in first_steps(estimator, names):
         if hasattr(step, "vocabulary_"):
@@ -134,9 +132,10 @@ def _known_texts(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, str]]:
         learnt = getattr(step, "categories_", getattr(step, "statistics_", ()))
         if len(learnt) == len(columns):
             for name, values in zip(columns, learnt, strict=True):
-                texts = [v for v in np.atleast_1d(values) if isinstance(v, str)]
-                if texts:
-                    yield name, str(texts[0])
+                kinds = (str, np.datetime64, datetime)
+                found = [v for v in np.atleast_1d(values) if isinstance(v, kinds)]
+                if found:
+                    yield name, str(found[0]) if isinstance(found[0], str) else found[0]
 
 
 def fields_with_none(estimator: Any, names: list[Any]) -> Iterator[Any]:
@@ -154,16 +153,45 @@ def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[An
 
     Imputers leave columns where they are, so the step behind one is listed too.
     """
+    estimator = plain(estimator)
     if getattr(estimator, "steps", None):
         for _, step in estimator.steps:
             yield from first_steps(step, names)
-            if not hasattr(step, "statistics_") and step not in (None, "passthrough"):
+            if not hasattr(plain(step), "statistics_") and step not in (
+                None,
+                "passthrough",
+            ):
                 return
     elif hasattr(estimator, "transformers_"):
         for _, step, columns in estimator.transformers_:
             yield from first_steps(step, selected(columns, names))
+    elif getattr(estimator, "_preprocessor", None) is not None:
+        # Boosted histograms encode their categories with one.
+        yield from first_steps(estimator._preprocessor, names)
     else:
         yield estimator, names
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """Return a name that is not taken yet, whatever its case."""
+    others = set(map(folded, taken))
+    while folded(name) in others:
+        name += "_"
+    return name
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Tell whether SQL takes a value as text: no zero character, no half of one."""
+    return (
+        isinstance(value, str)
+        and "\0" not in value
+        and not any("\ud800" <= each <= "\udfff" for each in value)
+    )
+
+
+def plain(estimator: Any) -> Any:
+    """Return the scikit-learn estimator inside one of dfml; others as they are."""
+    return getattr(estimator, "_response_estimator", estimator)
 
 
 def selected(columns: Any, names: list[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dfml.sql_functions._text import Query
 
-__all__ = ["LINEAR", "label_of", "logistic", "softmax"]
+__all__ = ["LINEAR", "label_of", "logistic", "softmax", "unlinked"]
 
 _CLASSIFIERS = (
     "LinearSVC",
@@ -54,6 +54,8 @@ _REGRESSORS = (
     "TheilSenRegressor",
 )
 
+_GENERALIZED = ("GammaRegressor", "PoissonRegressor", "TweedieRegressor")
+
 
 def _scores(model: Any, columns: Sequence[str], query: Query) -> list[str]:
     """Add one weighted sum for each row of the coefficients."""
@@ -79,6 +81,21 @@ def _regression(
     model: Any, method: str, columns: Sequence[str], query: Query
 ) -> list[str] | None:
     return _scores(model, columns, query) if method == "predict" else None
+
+
+def _generalized(
+    model: Any, method: str, columns: Sequence[str], query: Query
+) -> list[str] | None:
+    link = model._base_loss.link
+    return (
+        unlinked(_scores(model, columns, query), link) if method == "predict" else None
+    )
+
+
+def unlinked(scores: Sequence[str], link: Any) -> list[str]:
+    """Turn the scores of a regressor into its answers, by the link of its loss."""
+    is_log = type(link).__name__ == "LogLink"
+    return [f"exp({score})" if is_log else score for score in scores]
 
 
 def _classification(
@@ -168,6 +185,8 @@ def _sigmoid(score: str) -> str:
     return f"1e0 / (1e0 + exp(-{score}))"
 
 
-LINEAR = dict.fromkeys(_CLASSIFIERS, _classification) | dict.fromkeys(
-    _REGRESSORS, _regression
-)
+LINEAR = {
+    **dict.fromkeys(_CLASSIFIERS, _classification),
+    **dict.fromkeys(_REGRESSORS, _regression),
+    **dict.fromkeys(_GENERALIZED, _generalized),
+}

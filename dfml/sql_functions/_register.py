@@ -28,6 +28,7 @@ from dfml.sources._columns import folded, quoted
 from dfml.sources._query import hint_for
 from dfml.sources._reopenable import is_in_transaction
 from dfml.sql_functions._answer import SqlModel, make_sql_model, model_error
+from dfml.sql_functions._fields import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,7 @@ class _Function:
             # `flatten` is `field` with the nulls of the struct itself put in.
             answers = self.model(rows.flatten())
         except Exception as err:
-            raise model_error(self.name, err) from err
+            raise model_error(self.name, self.model, err) from err
         if self.model.is_single:
             return pa.chunked_array(answers)
         # All answers of a row are NULL together, where the row holds no value.
@@ -178,9 +179,9 @@ def register(
     [(2.0,)]
     """
     _check_connection("register", connection)
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not (name and is_text(name)):
         raise InputTypeError.expecting(
-            "register", "name to be text", repr(name), "name the function"
+            "register", "name to be text that SQL takes", repr(name), "pass another one"
         )
     sql_model = make_sql_model("register", model, method)
     with _failures("register"):
@@ -255,7 +256,7 @@ def registered(connection: duckdb.DuckDBPyConnection) -> list[RegisteredFunction
     return [
         RegisteredFunction(
             name=each.name,
-            model=type(each.model.responder.estimator).__name__,
+            model=each.model.class_name,
             method=each.model.responder.name,
             fields=dict(each.model.fields),
             returns=str(each.returns),

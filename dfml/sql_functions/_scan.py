@@ -13,6 +13,7 @@ from dfml.exceptions import (
 from dfml.sources._columns import folded, quoted
 from dfml.sql_functions._answer import SqlModel, make_sql_model
 from dfml.sql_functions._answered import AnsweredRows
+from dfml.sql_functions._fields import free_name
 from dfml.sql_functions._rows import open_rows
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class _Plan:
         for field, sql_type in model.fields.items():
             name = found[folded(field)]
             if str(types[name]) != sql_type:
-                source, name = name, _free_name(f"dfml: {field}", types)
+                source, name = name, free_name(f"dfml: {field}", types)
                 cast = f"CAST({quoted(source)} AS {sql_type})"
                 columns.append(f"{cast} AS {quoted(name)}")
             self.features.append(name)
@@ -162,11 +163,13 @@ def _check_columns(names: list[str], model: SqlModel) -> dict[str, str]:
     counts = Counter(map(folded, [*names, *outputs]))
     twice = [each for each in [*names, *outputs] if counts[folded(each)] > 1]
     if twice:
+        is_alike = len(set(twice)) == len(twice)
+        how = ", which SQL does not tell apart" if is_alike else " twice"
         raise ColumnCollisionError.expecting(
             "predict_sql",
             "columns and outputs whose names are different, whatever their case",
-            f"{sorted(set(twice))} twice",
-            "pass name= or prefix=, or rename the columns in the SQL",
+            f"{sorted(set(twice))}{how}",
+            _way_out(set(twice), names, outputs),
         )
     found = {folded(each): each for each in names}
     missing = [each for each in model.fields if folded(each) not in found]
@@ -180,11 +183,13 @@ def _check_columns(names: list[str], model: SqlModel) -> dict[str, str]:
     return found
 
 
-def _free_name(name: str, taken: dict[str, Any]) -> str:
-    others = set(map(folded, taken))
-    while folded(name) in others:
-        name += "_"
-    return name
+def _way_out(twice: set[str], names: list[str], outputs: list[str]) -> str:
+    """Say which of the names that collide can be changed, and where."""
+    if twice.isdisjoint(outputs):
+        return "rename the columns in the SQL"
+    if twice.isdisjoint(names):
+        return "rename the classes before fit"
+    return "pass name= or prefix=, or rename the columns in the SQL"
 
 
 def _check_relation(relation: object) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dfml.exceptions import EstimatorTypeError
-from dfml.sql_functions._fields import selected
+from dfml.sql_functions._fields import plain, selected
 from dfml.sql_functions._text import number, text
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def transform(step: Any, columns: Sequence[str], query: Query) -> list[str]:
     EstimatorTypeError
         If the transformer, or the way it was set up, has no SQL here.
     """
+    step = plain(step)
     name = type(step).__name__ if _is_sklearn(step) else ""
     if name not in _STEPS:
         raise refusal(f"a step of {', '.join(_STEPS)}", step)

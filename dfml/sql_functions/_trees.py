@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfml.exceptions import EstimatorTypeError
-from dfml.sql_functions._linear import label_of, logistic, softmax
+from dfml.sql_functions._linear import label_of, logistic, softmax, unlinked
 from dfml.sql_functions._text import (
     argmax,
     label_literal,
@@ -255,7 +255,7 @@ def _boosted(
         for start, trees in zip(_start(model), of_scores, strict=True)
     ]
     if not hasattr(model, "classes_"):
-        return scores if method == "predict" and _is_identity(model) else None
+        return unlinked(scores, model._loss.link) if method == "predict" else None
     if method == "decision_function":
         return scores
     if method == "predict":
@@ -263,7 +263,7 @@ def _boosted(
         positive = "> 0" if is_histogram else ">= 0"
         return [label_of(model, scores, query, positive)]
     if model.loss != "log_loss":
-        return None
+        raise _refusal("probabilities of loss='log_loss'", f"loss={model.loss!r}")
     link: Callable[[Sequence[str], Query], list[str]]
     link = logistic if len(scores) == 1 else softmax
     return _probabilities(method, link(scores, query))
@@ -281,12 +281,6 @@ def _start(model: Any) -> list[float]:
         rows = np.zeros((1, model.n_features_in_), dtype=np.float32)
         return [float(each) for each in np.ravel(model._raw_predict_init(rows))]
     raise _refusal("boosting that begins with a constant", f"init={init!r}")
-
-
-def _is_identity(model: Any) -> bool:
-    """Tell whether the scores of a boosted regressor are its answers."""
-    is_plain = type(model).__name__ == "GradientBoostingRegressor"
-    return is_plain or model.loss in ("squared_error", "absolute_error", "quantile")
 
 
 TREES = {

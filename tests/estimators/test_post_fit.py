@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -161,6 +163,20 @@ def test_meta_that_cannot_be_known(table, frame):
     answer = model.predict(frame, meta=meta)
     assert answer.name == "word"
     assert answer.compute().tolist() == table["late"].tolist()
+
+
+def test_answers_of_other_types_than_expected(table, frame):
+    mixed = make_column_transformer(
+        (SimpleImputer(strategy="most_frequent"), ["late"]), remainder="passthrough"
+    )
+    mixed.fit(table[["late", "a"]])
+    model, rows = ParallelPostFit(mixed), frame[["late", "a"]]
+    with pytest.raises(
+        UnknownOutputError, match=r"float: '(no|yes)'[\s\S]* pass meta="
+    ):
+        model.transform(rows).compute()
+    answer = model.transform(rows, meta=table[["late", "a"]].iloc[:0]).compute()
+    pd.testing.assert_frame_equal(answer, table[["late", "a"]])
 
 
 def test_configuration_reaches_the_tasks(frame):

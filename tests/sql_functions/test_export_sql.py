@@ -20,14 +20,17 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
     ElasticNet,
+    GammaRegressor,
     Lasso,
     LinearRegression,
     LogisticRegression,
     Perceptron,
+    PoissonRegressor,
     Ridge,
     RidgeClassifier,
     SGDClassifier,
     SGDRegressor,
+    TweedieRegressor,
 )
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -44,6 +47,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import dfml
+import dfml.iid.preprocessing
 import dfml.iid.tree
 from dfml.exceptions import (
     ColumnCollisionError,
@@ -205,6 +209,39 @@ def test_trees_give_the_same_bits(con, table, estimator):
     assert got == model.predict(table[FEATURES]).tolist()
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        PoissonRegressor(),
+        GammaRegressor(),
+        TweedieRegressor(power=1.5),
+        TweedieRegressor(power=0),
+        TweedieRegressor(power=1.5, link="identity"),
+        make_pipeline(StandardScaler(), PoissonRegressor()),
+        HistGradientBoostingRegressor(loss="poisson", max_iter=6),
+        HistGradientBoostingRegressor(loss="gamma", max_iter=6),
+        HistGradientBoostingRegressor(loss="absolute_error", max_iter=6),
+        GradientBoostingRegressor(loss="quantile", n_estimators=6),
+    ],
+    **by_name,
+)
+def test_losses_with_a_link(con, table, estimator):
+    model = estimator.fit(table[FEATURES], np.exp(table["amount"]) + 20)
+
+    relation = con.sql(dfml.export_sql(model, "t"))
+
+    np.testing.assert_allclose(
+        column(con, "prediction", relation), model.predict(table[FEATURES]), rtol=1e-12
+    )
+
+
+def test_a_loss_without_probabilities_in_sql_is_named(table):
+    model = fitted(table, GradientBoostingClassifier(loss="exponential"))
+    dfml.export_sql(model, "t")
+    with pytest.raises(EstimatorTypeError, match="loss='exponential'"):
+        dfml.export_sql(model, "t", method="predict_proba")
+
+
 def test_several_targets(con, table):
     model = LinearRegression().fit(table[FEATURES], table[["amount", "weight"]])
 
@@ -227,6 +264,20 @@ def test_of_dfml(con, frame, table):
         relation = con.sql(dfml.export_sql(model, "t"))
         expected = model.predict(table[FEATURES]).tolist()
         assert column(con, "prediction", relation) == expected
+
+
+def test_of_dfml_inside_a_pipeline(con, table):
+    encoder = make_column_transformer(
+        (dfml.iid.preprocessing.OneHotEncoder(), ["city"]),
+        (dfml.Incremental(StandardScaler()), ["a"]),
+    )
+    rows = con.sql("SELECT city, a FROM t ORDER BY id").df()
+    last = dfml.Incremental(SGDClassifier(random_state=0))
+    model = make_pipeline(encoder, last).fit(rows, table["late"])
+
+    relation = con.sql(dfml.export_sql(model, "t"))
+
+    assert column(con, "prediction", relation) == model.predict(rows).tolist()
 
 
 def test_a_thousand_columns(con):
@@ -652,6 +703,8 @@ def test_rows_that_sql_takes_and_the_model_refuses(table, monkeypatch):
         ({"table": "a\0b"}, InputTypeError, "name of a table"),
         ({"dialect": "mysql"}, InputTypeError, "mysql"),
         ({"keep": "id"}, InputTypeError, "keep"),
+        ({"keep": 3}, InputTypeError, "keep"),
+        ({"keep": ["id", 3]}, InputTypeError, r"\['id', 3\]"),
         ({"keep": ["id", "Prediction"]}, ColumnCollisionError, "Prediction"),
         ({"name": "B"}, ColumnCollisionError, "b"),
         ({"name": ""}, InputTypeError, "name to be text"),
@@ -665,6 +718,18 @@ def test_wrong_arguments(table, how, error, message):
     model = fitted(table)
     with pytest.raises(error, match=message):
         dfml.export_sql(model, **{"table": "t", **how})
+
+
+def test_an_iterator_of_columns_is_read_once(table):
+    model = fitted(table)
+    sql = dfml.export_sql(model, "t", keep=iter(["id"]))
+    assert sql == dfml.export_sql(model, "t", keep=["id"])
+
+
+def test_a_relation_in_place_of_a_table_is_not_run(con, table):
+    relation = con.sql("SELECT error('run') FROM t")
+    with pytest.raises(InputTypeError, match=r"DuckDBPyRelation(?s:.)*predict_sql"):
+        dfml.export_sql(fitted(table), relation)
 
 
 def test_times_are_refused(con):

@@ -4,6 +4,7 @@ import dask.dataframe as dd
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -23,6 +24,7 @@ from sklearn.linear_model import (
     SGDClassifier,
 )
 from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import ClassifierChain
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -127,6 +129,19 @@ def test_several_targets(con, table):
     np.testing.assert_allclose(got, model.predict(table[FEATURES]))
 
 
+def test_probabilities_of_several_targets_in_one_array(con, table):
+    targets = table[["a", "b"]] > table[["a", "b"]].median()
+    model = ClassifierChain(LogisticRegression()).fit(table[FEATURES], targets)
+    names = ["probability_0", "probability_1"]
+
+    dfml.register(con, "p", model, method="predict_proba")
+    answered = dfml.predict_sql(model, con.table("t"), method="predict_proba")
+
+    expected = pd.DataFrame(model.predict_proba(table[FEATURES]), columns=names)
+    pd.testing.assert_frame_equal(pd.DataFrame(column(con, "p(t)")), expected)
+    pd.testing.assert_frame_equal(answered.order("id").df()[names], expected)
+
+
 def test_model_trained_lazily(con, table):
     frame = dd.from_pandas(table[[*FEATURES, "late"]], npartitions=3)
     model = dfml.Incremental(SGDClassifier(random_state=0)).fit(frame, y="late")
@@ -191,6 +206,37 @@ def test_text_is_found_in_vectorizers_and_imputers(con):
 
     fields = dfml.registered(con)[0].fields
     assert fields == {"s": "VARCHAR", "u": "VARCHAR", "n": "DOUBLE"}
+
+
+def test_categories_of_boosted_histograms_fitted_in_memory(con, table):
+    rows = con.sql("SELECT id, a, city FROM t ORDER BY id").df()
+    features = rows[["a", "city"]].astype({"city": "category"})
+    model = HistGradientBoostingClassifier(max_iter=3).fit(features, table["late"])
+    dfml.register(con, "f", model)
+
+    assert dfml.registered(con)[0].fields == {"a": "DOUBLE", "city": "VARCHAR"}
+    expected = model.predict(features).tolist()
+    assert column(con, "f(t)") == expected
+    answered = dfml.predict_sql(model, con.table("t"))
+    assert column(con, "prediction", answered) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "kind"),
+    [(None, "TIMESTAMP"), ("UTC", "TIMESTAMP WITH TIME ZONE")],
+)
+def test_times_that_an_encoder_has_learnt_in_memory(con, zone, kind):
+    days = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-01"])
+    rows = pd.DataFrame({"day": days.tz_localize(zone), "n": [1.0, 2.0, 4.0]})
+    encoder = make_column_transformer(
+        (OneHotEncoder(), ["day"]), remainder="passthrough"
+    )
+    model = make_pipeline(encoder, LinearRegression()).fit(rows, [1, 2, 3])
+    con.from_arrow(pa.Table.from_pandas(rows.assign(id=rows.index))).create("days")
+    dfml.register(con, "f", model)
+
+    assert dfml.registered(con)[0].fields == {"day": kind, "n": "DOUBLE"}
+    np.testing.assert_allclose(column(con, "f(t)", "days"), model.predict(rows))
 
 
 def test_times(con):
@@ -339,10 +385,16 @@ def test_model_that_refuses_nan_fails_with_the_columns(con, table):
     model = fitted(table)
     dfml.register(con, "late", model)
 
-    with pytest.raises(duckdb.Error, match=r"late failed.*NULL: \['b'\].*contains NaN"):
+    with pytest.raises(
+        duckdb.Error,
+        match=r"late of LogisticRegression failed.*NULL: \['b'\].*contains NaN",
+    ):
         con.sql("SELECT late({'a': 1, 'b': NULL, 'c': 2})").fetchall()
     answered = dfml.predict_sql(model, con.sql("SELECT a, NULL AS b, c FROM t"))
-    with pytest.raises(duckdb.Error, match=r"failed.*NULL: \['b'\].*contains NaN"):
+    with pytest.raises(
+        duckdb.Error,
+        match=r"predict_sql of LogisticRegression failed.*NULL: \['b'\].*contains NaN",
+    ):
         answered.fetchall()
     assert con.sql("SELECT 1").fetchall() == [(1,)]
 
