@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Packer", "columns_of"]
+__all__ = ["DROP_ROWS", "Packer", "columns_of"]
+
+#: What to do about rows without a label, in a frame and in a relation.
+DROP_ROWS = (
+    "drop those rows, for example ddf.dropna(subset=[label]), or WHERE label IS NOT "
+    "NULL in SQL"
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class Packer:
                     "fit",
                     "a label in every row",
                     f"{n_missing} missing in column {column.name!r}",
-                    "drop those rows, for example ddf.dropna(subset=[label])",
+                    DROP_ROWS,
                 )
         return pack_labels(y, self.target)
 
