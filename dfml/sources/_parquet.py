@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dfml.exceptions import BadFileError, SourceError
 from dfml.sources._arrow_types import merge_types
-from dfml.sources._base import reading
+from dfml.sources._base import CHECK_FILE, reading
 from dfml.sources._files import (
     SourceFile,
     check_keys,
@@ -32,7 +32,7 @@ from dfml.sources._row_groups import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["ParquetPart", "ParquetTable"]
 
@@ -149,7 +149,7 @@ class ParquetTable:
         check_keys(where, table.files)
         table._read_footers(table.skipped if skips else None)
         if len(table.skipped) == len(table.files):
-            table._read_footers(None)  # to say what is wrong with them
+            raise _no_file_left(where, table.skipped)
         for path, reason in table.skipped.items():
             _logger.warning("skipped %s: %s", path, reason)
         table._add_key_columns()
@@ -270,6 +270,19 @@ class ParquetTable:
             values = [dict(file.keys)[name] for file in self.files]
             type_ = pa.int64() if all(map(_is_integer, values)) else pa.string()
             self._columns[name] = _Column(pa.field(name, type_), "")
+
+
+def _no_file_left(where: str, skipped: Mapping[str, str]) -> BadFileError:
+    named = [f"{path!r} ({reason})" for path, reason in list(skipped.items())[:3]]
+    more = ["..."] if len(skipped) > len(named) else []
+    error = BadFileError.expecting(
+        where,
+        "a source of which a file is left without those that are broken",
+        f"{len(skipped)} files that are all broken: {', '.join(named + more)}",
+        CHECK_FILE,
+    )
+    error.reason = next(iter(skipped.values()))
+    return error
 
 
 def _is_integer(value: str | None) -> bool:
