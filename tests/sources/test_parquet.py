@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import dask.dataframe as dd
@@ -262,6 +263,47 @@ def test_file_that_changes_after_the_listing_is_refused(tmp_path, change):
 
     with pytest.raises(SourceError, match=r"0\.parquet' \(part 0\)"):
         read_all(table)
+
+
+ODD_FILES = {
+    "dangling link": (lambda path: path.symlink_to("gone"), r"'gone': .*mend the link"),
+    "loop": (lambda path: path.symlink_to(path), "Too many levels.*mend the link"),
+    "pipe": (os.mkfifo, "no regular file.*move it out"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), ODD_FILES.values(), ids=ODD_FILES)
+@pytest.mark.parametrize("source", [".", "*.parquet", "1.parquet"])
+def test_what_only_has_the_name_of_a_file_is_an_error(tmp_path, source, make, message):
+    write(tmp_path / "0.parquet")
+    make(tmp_path / "1.parquet")
+
+    with pytest.raises(SourceError, match=f"(?s)/1.parquet'.*{message}"):
+        open_table(tmp_path / source)
+
+
+def test_link_to_a_folder_that_it_is_in_is_an_error(tmp_path):
+    write(tmp_path / "0.parquet")
+    (tmp_path / "sub").symlink_to(tmp_path)
+
+    with pytest.raises(SourceError, match="/sub', a link to a folder that it is in"):
+        open_table(tmp_path)
+
+
+def test_folder_that_may_not_be_listed_is_an_error(tmp_path, monkeypatch):
+    write(tmp_path / "0.parquet")
+    write(tmp_path / "sub" / "0.parquet")
+    scan = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    with pytest.raises(SourceError, match=r"(?s)/sub'.*let this user read it"):
+        open_table(tmp_path)
 
 
 @pytest.mark.parametrize(
