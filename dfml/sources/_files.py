@@ -189,20 +189,28 @@ def _no_file(where: str, path: str, err: OSError | None = None) -> SourceError:
 
 
 def check_keys(where: str, files: list[SourceFile]) -> None:
-    """Refuse files below folders of different keys.
+    """Refuse files below folders of different keys, or twice of the same one.
 
     Raises
     ------
     SourceError
-        Naming two files.
+        Naming the files.
     """
     names = [name for name, _ in files[0].keys]
     for file in files:
-        if [name for name, _ in file.keys] != names or len(set(names)) < len(names):
+        own = [name for name, _ in file.keys]
+        if len(set(own)) < len(own):
+            raise SourceError.expecting(
+                where,
+                "each key once among the name=value folders above a file",
+                f"{own} for {file.path!r}",
+                "rename one of the folders",
+            )
+        if own != names:
             raise SourceError.expecting(
                 where,
                 f"every file below folders of the same keys, {names} as "
                 f"{files[0].path!r}",
-                f"{[name for name, _ in file.keys]} for {file.path!r}",
+                f"{own} for {file.path!r}",
                 "pass one of the folders",
             )

@@ -90,7 +90,7 @@ class _Column:
 
     field: Any
     declared_by: str
-    problem: tuple[str, str] | None = None
+    problem: tuple[str, str, str] | None = None
 
 
 @dataclass
@@ -197,14 +197,7 @@ class ParquetTable:
         for name in names or ():
             problem = self._problem(name)
             if problem is not None:
-                expected, got = problem
-                raise SourceError.expecting(
-                    self.where,
-                    expected,
-                    got,
-                    "write these files again with one type a column, or leave the "
-                    "column out",
-                )
+                raise SourceError.expecting(self.where, *problem)
         chosen = self.names if names is None else names
         return pa.schema([self._columns[name].field for name in chosen])
 
@@ -229,12 +222,22 @@ class ParquetTable:
         """Name the source as it was given."""
         return repr(self.source)
 
-    def _problem(self, name: str) -> tuple[str, str] | None:
+    def _problem(self, name: str) -> tuple[str, str, str] | None:
+        """Say what was expected of a column, what came, and what to do."""
         column = self._columns[name]
-        if name in self._lacking:
-            expected = f"column {name!r} in every file, as in {column.declared_by!r}"
-            return expected, f"{self._lacking[name]!r} without it"
-        return column.problem
+        if name not in self._lacking:
+            return column.problem
+        expected = f"column {name!r} in every file, as in {column.declared_by!r}"
+        hint = (
+            "write this file again with the column; one that the model does not need "
+            "can be left out with keep="
+        )
+        if name in [key for key, _ in self.files[0].keys]:
+            hint = (
+                "write this file again with the column, or all others without it: then "
+                "it is read from the names of folders"
+            )
+        return expected, f"{self._lacking[name]!r} without it", hint
 
     def _add_columns(self, file: SourceFile, schema: Any) -> None:
         names = schema.names
@@ -309,6 +312,8 @@ def _widen(known: _Column, each: Any, path: str) -> None:
                 f"column {each.name!r} with types that fit together",
                 f"{known.field.type} in {known.declared_by!r} and {each.type} in "
                 f"{path!r}",
+                "write these files again with one type a column, or leave the column "
+                "out",
             )
         return
     if merged != known.field.type:

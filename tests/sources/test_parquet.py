@@ -200,6 +200,16 @@ def test_missing_column_is_an_error_only_where_it_is_needed(tmp_path):
         table.schema(["b"])
     with pytest.raises(SourceError, match=r"'c'.*1\.parquet.*0\.parquet' without it"):
         table.schema(["c"])
+    with pytest.raises(SourceError, match=r"with the column;.*left out with keep="):
+        table.schema(["b"])
+
+
+def test_column_that_is_a_key_of_one_file_only_is_an_error(tmp_path):
+    write(tmp_path / "k=1" / "0.parquet", k=[1], x=[1])
+    write(tmp_path / "k=2" / "0.parquet", x=[2])
+
+    with pytest.raises(SourceError, match=r"k=2.*without it(.|\n)*names of folders"):
+        open_table(tmp_path).schema(["k"])
 
 
 def test_types_that_do_not_fit_name_column_and_files(tmp_path):
@@ -350,6 +360,14 @@ def test_folders_of_different_keys_are_refused(tmp_path):
 
     with pytest.raises(SourceError, match="folders of the same keys"):
         open_table(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["", "k=1/k=2/0.parquet"])
+def test_a_key_twice_in_a_path_is_refused(tmp_path, source):
+    write(tmp_path / "k=1" / "k=2" / "0.parquet")
+
+    with pytest.raises(SourceError, match=r"each key once.*\['k', 'k'\] for '.*0\.par"):
+        open_table(tmp_path / source)
 
 
 def test_repeated_column_name_is_refused(tmp_path):
