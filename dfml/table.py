@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +23,18 @@ from dfml._report import PredictionReport, snapshot, versions
 from dfml.estimators import as_lazy
 from dfml.exceptions import (
     EstimatorTypeError,
+    SourceError,
     TargetExistsError,
     UnknownOutputError,
 )
 from dfml.sinks._answers import Answers, make_answers
 from dfml.sinks._checks import Check, bind_checks
 from dfml.sinks._parts import Quality, check_rows, run_parts
-from dfml.sinks._targets import FORMATS, MODES, open_target
+from dfml.sinks._targets import FORMATS, MODES, open_target, placing
 from dfml.sources._base import NoRows
+from dfml.sources._files import list_files
 from dfml.sources._open import open_table
+from dfml.sources._parquet import ParquetTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -190,7 +195,8 @@ def predict_table(
     TargetExistsError
         If the target is taken, overlaps the source, or another call writes to it.
     TargetError
-        If the target cannot take the columns, a value or the mode.
+        If the target cannot take the columns, a value or the mode, or nothing can be
+        made where it is to be.
     DiskFullError
         If there is no room for the new table; the target is what it was.
     EstimatorTypeError
@@ -247,7 +253,7 @@ def predict_table(
         table=table,
         partition_by=partition_by,
     )
-    place.check_early()
+    _check_early(source, place)
     methods = [method] if isinstance(method, str) else list(method)
     skips = on_bad_file == "skip"
     columns = {"keep": keep, "name": name, "prefix": prefix}
@@ -349,7 +355,9 @@ def run_job(
     quality = quality or Quality()
     plan = {**job.plan(), "target": place.options()}
     name = hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:32]
-    with place.locked(name):
+    with ExitStack() as held:
+        with placing(_WHERE, place):
+            held.enter_context(place.locked(name))
         place.recover()
         stored = place.committed(name) if resume else None
         if stored is not None:
@@ -399,6 +407,19 @@ def _planned(job: TableJob, place: Target, name: str, model: str) -> dict[str, A
         "seconds": 0.0,
         "versions": {},
     }
+
+
+def _check_early(source: Any, place: Target) -> None:
+    """Refuse a target that no job could write to, before the source is opened."""
+    try:
+        place.check_early()
+    except TargetExistsError:
+        # What overlaps the source may not be overwritten, as this error may advise.
+        if isinstance(source, (str, os.PathLike)):
+            with suppress(SourceError):
+                files = list_files(_WHERE, source)
+                _check_apart(ParquetTable(_WHERE, os.fspath(source), files), place)
+        raise
 
 
 def _check_apart(table: SourceTable, place: Target) -> None:

@@ -390,14 +390,55 @@ def test_broken_file_is_named_and_nothing_is_made(tmp_path, lake, model):
 def test_target_and_source_must_be_apart(tmp_path, lake, model):
     (tmp_path / "link").symlink_to(lake)
     for target in [lake, lake / "out", tmp_path, tmp_path / "link" / "out"]:
-        with pytest.raises(TargetExistsError, match="inside the other"):
-            predict_table(model, lake, target, mode="overwrite")
+        for mode in ("error", "overwrite"):
+            with pytest.raises(TargetExistsError, match="inside the other"):
+                predict_table(model, lake, target, mode=mode)
     for source, target in [("*.parquet", lake), ("**/*.parquet", lake / "out")]:
         with pytest.raises(TargetExistsError, match="inside the other"):
             predict_table(model, lake / source, target, mode="overwrite")
 
     predict_table(model, lake / "*.parquet", lake / "out")
     assert predict_table(model, lake / "*.parquet", lake / "out").predicted_rows == 0
+
+
+def test_target_that_is_no_table_is_not_to_be_overwritten(tmp_path, lake, model):
+    (tmp_path / "notes.txt").touch()
+    for mode in ("error", "overwrite"):
+        with pytest.raises(TargetExistsError, match="choose another target, or move"):
+            predict_table(model, lake, tmp_path / "notes.txt", mode=mode)
+
+
+@pytest.mark.parametrize("format", ["parquet", "delta"])
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("notes.txt/out", "Not a directory.*in a folder"),
+        ("/proc/none/out", "No such file.*takes files"),
+        ("o" * 250, "too long.*shorter name"),
+        ("nul\0/out", "with a NUL"),
+        ("/", "which all folders are in"),
+        ("//.", "which all folders are in"),
+    ],
+)
+def test_places_where_nothing_can_be(tmp_path, lake, model, target, message, format):
+    if format == "delta":
+        pytest.importorskip("deltalake")
+    (tmp_path / "notes.txt").touch()
+
+    with pytest.raises(TargetError, match=f"(?s){message}") as caught:
+        predict_table(model, lake, os.path.join(tmp_path, target), format=format)
+    assert ".dfml" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_folder_that_may_not_be_written_to(tmp_path, lake, model, monkeypatch, code):
+    def refuse(path, *args, **options):
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(os, "makedirs", refuse)
+
+    with pytest.raises(TargetError, match=r"/out': .*\n\nHint: (let|choose)"):
+        predict_table(model, lake, tmp_path / "out")
 
 
 def test_target_that_is_taken(tmp_path, lake, rows, model):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandas import isna
+from pandas.api.types import is_scalar
 
 from dfml.exceptions import CheckFailedError, ColumnMismatchError, InputTypeError
 
@@ -73,6 +75,13 @@ class Check:
                     repr(given),
                     "see help(dfml.Check)",
                 )
+        if any(is_scalar(value) and isna(value) for value in self.shares or ()):
+            raise InputTypeError.expecting(
+                "Check",
+                "values in shares= that are there",
+                f"{list(self.shares or ())}, with one that is null",
+                "bound the nulls by nulls=, a number of rows or a float as a share",
+            )
         low, high = self.minimum, self.maximum
         if low is not None and high is not None and low > high:
             raise InputTypeError.expecting(
@@ -327,18 +336,27 @@ def _failures(name: str, check: Check, found: Figures) -> Iterator[tuple[str, st
         is_share = _is_share(check.nulls)
         limit = check.nulls * n_rows if is_share else check.nulls
         if nulls > limit:
-            most = f"a share of {check.nulls:g} as" if is_share else f"{check.nulls}"
+            most = f"{check.nulls}"
+            if is_share:
+                most = f"a share of {_exactly(check.nulls)} as"
             yield f"at most {most} nulls in {name!r}", f"{nulls:,} of {n_rows:,} rows"
     low, high = found["minimum"], found["maximum"]
     if check.minimum is not None and low is not None and low < check.minimum:
-        yield f"no value of {name!r} below {check.minimum:g}", f"{low}"
+        yield f"no value of {name!r} below {_exactly(check.minimum)}", f"{low}"
     if check.maximum is not None and high is not None and high > check.maximum:
-        yield f"no value of {name!r} above {check.maximum:g}", f"{high}"
+        yield f"no value of {name!r} above {_exactly(check.maximum)}", f"{high}"
     for value, (least, most_) in (check.shares or {}).items():
         count = found["counts"][str(value)]
         share = count / n_rows if n_rows else 0.0
         if not least <= share <= most_:
             yield (
-                f"a share of {value!r} in {name!r} from {least:g} to {most_:g}",
+                f"a share of {value!r} in {name!r} from {_exactly(least)} to "
+                f"{_exactly(most_)}",
                 f"{share:.4g}, {count:,} of {n_rows:,} rows",
             )
+
+
+def _exactly(value: float) -> str:
+    """Show a bound in few digits if these are all that it has."""
+    short = f"{value:g}"
+    return short if float(short) == value else str(value)

@@ -14,7 +14,7 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dfml.exceptions import TargetError, TargetExistsError
+from dfml.exceptions import TargetExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,18 +149,8 @@ class FileSystem:
         ------
         TargetExistsError
             At once, if somebody else holds it.
-        TargetError
-            If the file cannot be made.
         """
-        try:
-            descriptor = self._lock(path)
-        except OSError as err:
-            raise TargetError.expecting(
-                where,
-                "a target that it can write beside",
-                f"{os.path.dirname(path)!r}: {err.strerror}",
-                "choose a folder in which this user can make others",
-            ) from err
+        descriptor = self._lock(path)
         if descriptor is None:
             raise TargetExistsError.expecting(
                 where,

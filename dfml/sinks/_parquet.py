@@ -12,6 +12,7 @@ import os
 import re
 import uuid
 import warnings
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,7 +24,7 @@ from dfml.sinks._writing import Layout
 from dfml.sources._files import EXTENSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from dfml.sinks._files import FileSystem
@@ -125,20 +126,24 @@ class ParquetTarget:
         """
         if self._is_free():
             return
-        if self.mode != "overwrite":
-            raise TargetExistsError.expecting(
-                self.where,
-                "a target that is not there yet",
-                f"{self.path!r}, which this job has not written",
-                'pass mode="overwrite", or another target',
-            )
-        others = _other_files(self.path)
+        is_new = self.mode != "overwrite"
+        expected = "to overwrite a folder of Parquet files"
+        if is_new:
+            expected = "a target that is not there yet"
+        others = list(islice(_other_files(self.path), 3))
         if others:
             raise TargetExistsError.expecting(
                 self.where,
-                "to overwrite a folder of Parquet files",
-                f"{self.path!r} with {others[:3]}",
+                expected,
+                f"{self.path!r} with {others}",
                 "choose another target, or move these files away",
+            )
+        if is_new:
+            raise TargetExistsError.expecting(
+                self.where,
+                expected,
+                f"{self.path!r}, which this job has not written",
+                'pass mode="overwrite", or another target',
             )
 
     def _is_free(self) -> bool:
@@ -291,15 +296,13 @@ def _report_of(path: str) -> str:
     return os.path.join(parent, f".{name}.dfml", "report.json")
 
 
-def _other_files(path: str) -> list[str]:
+def _other_files(path: str) -> Iterator[str]:
     if not os.path.isdir(path):
-        return [] if path.endswith(EXTENSIONS) else [os.path.basename(path)]
-    return [
-        os.path.relpath(os.path.join(parent, name), path)
-        for parent, _, names in os.walk(path)
-        for name in names
-        if not name.endswith(EXTENSIONS) and not name.startswith(("_", "."))
-    ]
+        yield from [] if path.endswith(EXTENSIONS) else [os.path.basename(path)]
+    for parent, _, names in os.walk(path):
+        for name in names:
+            if not name.endswith(EXTENSIONS) and not name.startswith(("_", ".")):
+                yield os.path.relpath(os.path.join(parent, name), path)
 
 
 def _warn_of_numbers(layout: Layout, written: Sequence[WrittenFile]) -> None:

@@ -6,7 +6,9 @@ Whoever runs a job knows this protocol and nothing of how a table is committed.
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dfml.exceptions import InputTypeError, TargetError
@@ -18,19 +20,35 @@ from dfml.sinks._lake import LakeTarget
 from dfml.sinks._parquet import ParquetTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from dfml.sinks._lake import TableLog
     from dfml.sinks._staging import StagedJob
     from dfml.sinks._writing import WrittenFile
 
-__all__ = ["FORMATS", "MODES", "Target", "open_target"]
+__all__ = ["FORMATS", "MODES", "Target", "open_target", "placing"]
 
 FORMATS = ("parquet", "delta", "duckdb")
 #: How names of database files end that nobody would give to a folder.
 DATABASES = (".duckdb", ".ddb", ".db")
 MODES = ("error", "overwrite", "append", "overwrite_partitions")
+
+_NO_PERMISSION = "let this user write to the folder that it is in"
+_NO_FOLDER = "choose a target in a folder, of a file system that takes files"
+#: What the system says of places where nothing can be made, and what to do about it.
+#: Other errors are not about the place, and pass.
+_NO_PLACE = {
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
+    errno.EROFS: "choose a target on a file system that is not read-only",
+    errno.EEXIST: _NO_FOLDER,
+    errno.ENOENT: _NO_FOLDER,
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.ELOOP: "mend the links that its path goes through",
+    errno.ENAMETOOLONG: "choose a shorter name; what is staged beside it has a longer "
+    "one",
+}
 
 
 class Target(Protocol):
@@ -148,6 +166,34 @@ def open_target(
     return LakeTarget(where, log, files, mode=mode, partition_by=partition_by)
 
 
+@contextmanager
+def placing(where: str, target: Target) -> Iterator[None]:
+    """Name the target in the error, if there can be nothing where it is to be.
+
+    Parameters
+    ----------
+    where : str
+        The call, for messages.
+    target : Target
+        For which the body makes the first file.
+
+    Raises
+    ------
+    TargetError
+        In place of what the system says about a folder for staging.
+    """
+    try:
+        yield
+    except OSError as err:
+        hint = _NO_PLACE.get(err.errno or 0)
+        if hint is None:
+            raise
+        got = f"{target.path!r}: {err.strerror}"
+        raise TargetError.expecting(
+            where, "a target beside which files can be staged", got, hint
+        ) from err
+
+
 def _log_of(where: str, kind: str, target: Any, table: str | None) -> TableLog:
     if kind == "delta":
         return DeltaLog(where, _local_folder(where, target))
@@ -171,10 +217,7 @@ _KINDS = {
 def _kind_of(where: str, target: Any, format: str | None) -> str:
     """Tell what a target is; the libraries that made it are not loaded for that."""
     if isinstance(target, (str, os.PathLike)):
-        if not os.fspath(target):
-            raise TargetError.expecting(
-                where, "a path as target", "an empty text", "pass the path of a table"
-            )
+        _check_path(where, os.fspath(target))
         return format or _format_of(os.fspath(target))
     for each in type(target).__mro__:
         found = _KINDS.get((each.__module__.partition(".")[0], each.__name__))
@@ -187,6 +230,21 @@ def _kind_of(where: str, target: Any, format: str | None) -> str:
         f"{_describe(target)} with format={format!r}",
         "pass one of these, with the format that it has",
     )
+
+
+def _check_path(where: str, path: str) -> None:
+    """Refuse what is the path of nothing, or of what is not to be replaced."""
+    got = None
+    if not path:
+        got = "an empty text"
+    elif "\0" in path:
+        got = f"{path!r}, with a NUL, which no name has"
+    elif os.path.realpath(os.path.expanduser(path)) == os.sep:
+        got = f"{path!r}, which all folders are in"
+    if got is not None:
+        raise TargetError.expecting(
+            where, "a path as target", got, "pass the path of a table"
+        )
 
 
 def _format_of(path: str) -> str:

@@ -33,6 +33,9 @@ __all__ = [
 CHECK_FILE = "write the file again, or move it out of the source"
 _REPEAT = "call again when nobody writes to the source"
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+#: What comes of the content of a file: Arrow gives no number, or has been sent to a
+#: place that is not in the file, or the disk has lost it.
+_DAMAGES = (None, errno.EINVAL, errno.EIO)
 #: What Arrow raises for files that are not what they should be.
 BROKEN = (
     pa.ArrowException,
@@ -184,20 +187,29 @@ def unreadable(
     hint: str = CHECK_FILE,
 ) -> SourceError:
     """Make the error for files that cannot be read; to be raised from `err`."""
-    # These say nothing of what is in the file. Files that a log names have to be there.
-    is_free = hint == CHECK_FILE
-    is_changed = isinstance(err, ChangedFileError)
-    kind: type[SourceError] = BadFileError
-    if is_changed or (is_free and isinstance(err, FileNotFoundError)):
-        kind, hint = SourceError, _REPEAT if is_free else hint
-    elif isinstance(err, MemoryError) or getattr(err, "errno", None) in _SHORTAGES:
-        kind, hint = SourceError, "call again with more memory or open files"
-    elif isinstance(err, PermissionError):
-        kind, hint = SourceError, "let this user read it"
-    elif isinstance(err, TimeoutError):
-        kind, hint = SourceError, "call again when the storage answers"
+    other_hint = _hint_if_whole(err, hint)
+    kind = BadFileError if other_hint is None else SourceError
     reason = f"{type(err).__name__}: {err}"
-    error = kind.expecting(where, "files that can be read", f"{what}: {reason}", hint)
+    error = kind.expecting(
+        where, "files that can be read", f"{what}: {reason}", other_hint or hint
+    )
     if isinstance(error, BadFileError):
         error.reason = reason
     return error
+
+
+def _hint_if_whole(err: BaseException, hint: str) -> str | None:
+    """Say what to do about an error that says nothing of what is in the file."""
+    code = getattr(err, "errno", None)
+    is_free = hint == CHECK_FILE
+    if isinstance(err, ChangedFileError):
+        return _REPEAT if is_free else hint
+    if isinstance(err, FileNotFoundError):
+        return _REPEAT if is_free else None  # files that a log names have to be there
+    if isinstance(err, PermissionError):
+        return "let this user read it"
+    if isinstance(err, MemoryError) or code in _SHORTAGES:
+        return "call again with more memory or open files"
+    if isinstance(err, TimeoutError) or code not in _DAMAGES:
+        return "call again when the file system answers"
+    return None

@@ -5,11 +5,12 @@ Nothing here opens a file.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote, urlsplit
 
 from dfml.exceptions import SourceError
@@ -72,7 +73,7 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
     Raises
     ------
     SourceError
-        If there is none.
+        If there is none, or something with the name of a file cannot be read as one.
     """
     path = os.path.abspath(os.path.expanduser(os.fspath(source)))
     if "://" in os.fspath(source) or not os.fspath(source):
@@ -80,9 +81,9 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
     elif os.path.isfile(path):
         found = [path]
     elif os.path.isdir(path):
-        found = list(_walk(path))
+        found = list(_walk(where, path))
     else:
-        found = [p for p in glob.glob(path, recursive=True) if os.path.isfile(p)]
+        found = [p for p in glob.glob(path, recursive=True) if not os.path.isdir(p)]
     if not found:
         got, hint = _what_is_there(os.fspath(source), path)
         raise SourceError.expecting(
@@ -110,12 +111,28 @@ def _what_is_there(source: str, path: str) -> tuple[str, str]:
     return f": there is no {path!r}", "check the path"
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder, followlinks=True):
+def _walk(where: str, folder: str) -> Iterator[str]:
+    def refuse(err: OSError) -> NoReturn:
+        raise _no_file(where, str(err.filename), err) from err
+
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        _check_link(where, parent)
         folders[:] = [name for name in folders if not name.startswith(("_", "."))]
         for name in names:
             if name.endswith(EXTENSIONS) and not name.startswith(("_", ".")):
                 yield os.path.join(parent, name)
+
+
+def _check_link(where: str, folder: str) -> None:
+    """Refuse a link to a folder that it is in: its files would come again and again."""
+    above, below = os.path.realpath(folder), os.path.realpath(os.path.dirname(folder))
+    if os.path.islink(folder) and is_inside(below, above):
+        raise SourceError.expecting(
+            where,
+            "links to other folders only",
+            f"{folder!r}, a link to a folder that it is in itself",
+            "remove the link, or pass a glob",
+        )
 
 
 def fixed_folder(pattern: str) -> str:
@@ -142,16 +159,10 @@ def local_path(place: str) -> str | None:
 def _describe_file(where: str, path: str) -> SourceFile:
     try:
         found = os.stat(path)
-        problem = None if stat.S_ISREG(found.st_mode) else "which is no file of bytes"
-    except OSError as err:  # a link to nothing or to itself, or a file that has gone
-        problem = f"which cannot be opened: {err.strerror}"
-    if problem is not None:
-        raise SourceError.expecting(
-            where,
-            "files that can be read",
-            f"{path!r}, {problem}",
-            "move it out of the source",
-        )
+    except OSError as err:
+        raise _no_file(where, path, err) from err
+    if not stat.S_ISREG(found.st_mode):  # to open a pipe is to wait for ever
+        raise _no_file(where, path)
     folders = os.path.dirname(path).split(os.sep)
     keys = tuple(
         (unquote(name), None if value == _HIVE_NULL else unquote(value))
@@ -160,21 +171,46 @@ def _describe_file(where: str, path: str) -> SourceFile:
     return SourceFile(path, found.st_size, found.st_mtime_ns, keys)
 
 
+def _no_file(where: str, path: str, err: OSError | None = None) -> SourceError:
+    """Make the error for what cannot be looked at, or is no file; `err` says why."""
+    code = None if err is None else err.errno
+    if err is None:
+        reason, hint = "which is no regular file", "move it out of the source"
+    elif code in (errno.EACCES, errno.EPERM):
+        reason, hint = f"{err.strerror}", "let this user read it"
+    elif os.path.islink(path):
+        reason = f"a link to {os.readlink(path)!r}: {err.strerror}"
+        hint = "mend the link, or move it out of the source"
+    else:
+        reason, hint = f"{err.strerror}", "call again when nobody writes to the source"
+    return SourceError.expecting(
+        where, "files that can be read", f"{path!r}, {reason}", hint
+    )
+
+
 def check_keys(where: str, files: list[SourceFile]) -> None:
-    """Refuse files below folders of different keys.
+    """Refuse files below folders of different keys, or twice of the same one.
 
     Raises
     ------
     SourceError
-        Naming two files.
+        Naming the files.
     """
     names = [name for name, _ in files[0].keys]
     for file in files:
-        if [name for name, _ in file.keys] != names or len(set(names)) < len(names):
+        own = [name for name, _ in file.keys]
+        if len(set(own)) < len(own):
+            raise SourceError.expecting(
+                where,
+                "each key once among the name=value folders above a file",
+                f"{own} for {file.path!r}",
+                "rename one of the folders",
+            )
+        if own != names:
             raise SourceError.expecting(
                 where,
                 f"every file below folders of the same keys, {names} as "
                 f"{files[0].path!r}",
-                f"{[name for name, _ in file.keys]} for {file.path!r}",
+                f"{own} for {file.path!r}",
                 "pass one of the folders",
             )

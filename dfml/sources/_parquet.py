@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dfml.exceptions import BadFileError, SourceError
 from dfml.sources._arrow_types import merge_types
-from dfml.sources._base import reading
+from dfml.sources._base import CHECK_FILE, reading
 from dfml.sources._files import (
     SourceFile,
     check_keys,
@@ -32,7 +32,7 @@ from dfml.sources._row_groups import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["ParquetPart", "ParquetTable"]
 
@@ -90,7 +90,7 @@ class _Column:
 
     field: Any
     declared_by: str
-    problem: tuple[str, str] | None = None
+    problem: tuple[str, str, str] | None = None
 
 
 @dataclass
@@ -149,7 +149,7 @@ class ParquetTable:
         check_keys(where, table.files)
         table._read_footers(table.skipped if skips else None)
         if len(table.skipped) == len(table.files):
-            table._read_footers(None)  # to say what is wrong with them
+            raise _no_file_left(where, table.skipped)
         for path, reason in table.skipped.items():
             _logger.warning("skipped %s: %s", path, reason)
         table._add_key_columns()
@@ -197,14 +197,7 @@ class ParquetTable:
         for name in names or ():
             problem = self._problem(name)
             if problem is not None:
-                expected, got = problem
-                raise SourceError.expecting(
-                    self.where,
-                    expected,
-                    got,
-                    "write these files again with one type a column, or leave the "
-                    "column out",
-                )
+                raise SourceError.expecting(self.where, *problem)
         chosen = self.names if names is None else names
         return pa.schema([self._columns[name].field for name in chosen])
 
@@ -229,12 +222,22 @@ class ParquetTable:
         """Name the source as it was given."""
         return repr(self.source)
 
-    def _problem(self, name: str) -> tuple[str, str] | None:
+    def _problem(self, name: str) -> tuple[str, str, str] | None:
+        """Say what was expected of a column, what came, and what to do."""
         column = self._columns[name]
-        if name in self._lacking:
-            expected = f"column {name!r} in every file, as in {column.declared_by!r}"
-            return expected, f"{self._lacking[name]!r} without it"
-        return column.problem
+        if name not in self._lacking:
+            return column.problem
+        expected = f"column {name!r} in every file, as in {column.declared_by!r}"
+        hint = (
+            "write this file again with the column; one that the model does not need "
+            "can be left out with keep="
+        )
+        if name in [key for key, _ in self.files[0].keys]:
+            hint = (
+                "write this file again with the column, or all others without it: then "
+                "it is read from the names of folders"
+            )
+        return expected, f"{self._lacking[name]!r} without it", hint
 
     def _add_columns(self, file: SourceFile, schema: Any) -> None:
         names = schema.names
@@ -272,6 +275,19 @@ class ParquetTable:
             self._columns[name] = _Column(pa.field(name, type_), "")
 
 
+def _no_file_left(where: str, skipped: Mapping[str, str]) -> BadFileError:
+    named = [f"{path!r} ({reason})" for path, reason in list(skipped.items())[:3]]
+    more = ["..."] if len(skipped) > len(named) else []
+    error = BadFileError.expecting(
+        where,
+        "a source of which a file is left without those that are broken",
+        f"{len(skipped)} files that are all broken: {', '.join(named + more)}",
+        CHECK_FILE,
+    )
+    error.reason = next(iter(skipped.values()))
+    return error
+
+
 def _is_integer(value: str | None) -> bool:
     if value is None:
         return True
@@ -296,6 +312,8 @@ def _widen(known: _Column, each: Any, path: str) -> None:
                 f"column {each.name!r} with types that fit together",
                 f"{known.field.type} in {known.declared_by!r} and {each.type} in "
                 f"{path!r}",
+                "write these files again with one type a column, or leave the column "
+                "out",
             )
         return
     if merged != known.field.type:

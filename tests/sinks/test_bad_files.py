@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -26,7 +27,7 @@ from dfml.exceptions import (
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 from dfml.sinks._parts import Quality
-from dfml.sources import _row_groups
+from dfml.sources import _parquet, _row_groups
 from dfml.table import plan_job, run_job
 from tests.conftest import FEATURES
 
@@ -155,6 +156,17 @@ def test_all_files_are_broken(tmp_path, lake, model, kind):
     assert not (tmp_path / "out").exists()
 
 
+def test_no_file_is_left(tmp_path, lake, model):
+    for path in lake.iterdir():
+        os.truncate(path, 10)
+
+    with pytest.raises(BadFileError, match="8 files that are all broken") as caught:
+        dfml.predict_table(model, lake, tmp_path / "out", on_bad_file="skip")
+    assert "0.parquet" in str(caught.value)
+    assert "2.parquet" in str(caught.value)
+    assert caught.value.reason
+
+
 def test_the_first_file_is_broken(tmp_path, lake, table, model):
     os.truncate(lake / "0.parquet", 10)
 
@@ -212,36 +224,52 @@ def test_no_file_is_broken_because_too_many_are_open(lake):
     assert "more memory or open files" in run.stdout
 
 
-@pytest.mark.parametrize("error", [PermissionError, TimeoutError])
-def test_no_file_is_broken_because_it_is_not_to_be_had(
-    tmp_path, lake, model, monkeypatch, error
+WHOLE = {
+    "permission": (
+        PermissionError(errno.EACCES, "Permission denied"),
+        "let this user read it",
+    ),
+    "time": (TimeoutError(), "when the file system answers"),
+    "stale": (OSError(errno.ESTALE, "Stale file handle"), "when the file system"),
+}
+
+
+@pytest.mark.parametrize(("error", "hint"), WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize("step", ["check_seal", "to_schema"])
+def test_a_file_that_may_be_whole_is_never_skipped(
+    tmp_path, lake, model, monkeypatch, error, hint, step
 ):
-    opened = pq.ParquetFile
+    module = _row_groups if step == "check_seal" else _parquet
+    original = getattr(module, step)
 
-    def refuse(path, **options):
-        if str(path).endswith("3.parquet"):
-            raise error(13, "not now", str(path))
-        return opened(path, **options)
+    def fail(*args):
+        place = args[0] if step == "check_seal" else args[1].path
+        if place.endswith("3.parquet"):
+            raise error
+        return original(*args)
 
-    monkeypatch.setattr(pq, "ParquetFile", refuse)
-    hint = {PermissionError: "let this user read it", TimeoutError: "call again when"}
-    with pytest.raises(SourceError, match=hint[error]) as caught:
+    monkeypatch.setattr(module, step, fail)
+
+    with pytest.raises(SourceError, match=rf"(?s)3\.parquet.*{hint}") as caught:
         dfml.predict_table(model, lake, tmp_path / "out", on_bad_file="skip")
     assert not isinstance(caught.value, BadFileError)
-    assert "3.parquet" in str(caught.value)
-    assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["link to nothing", "link to itself", "pipe"])
-def test_names_that_are_no_files_are_refused(tmp_path, lake, model, kind):
-    odd = lake / "odd.parquet"
-    if kind == "pipe":
-        os.mkfifo(odd)
-    else:
-        odd.symlink_to(odd.name if kind == "link to itself" else "gone")
+@pytest.mark.parametrize("code", [errno.EIO, errno.EINVAL, None])
+def test_a_file_that_its_disk_has_lost_is_skipped(
+    tmp_path, lake, model, monkeypatch, code
+):
+    original = _row_groups.check_seal
 
-    with pytest.raises(SourceError, match=r"odd\.parquet.*\n\nHint: move it out"):
-        dfml.predict_table(model, lake, tmp_path / "out")
+    def fail(path):
+        if path.endswith("3.parquet"):
+            raise OSError("broken") if code is None else OSError(code, "broken")
+        original(path)
+
+    monkeypatch.setattr(_row_groups, "check_seal", fail)
+
+    report = dfml.predict_table(model, lake, tmp_path / "out", on_bad_file="skip")
+    assert list(report.skipped_files) == [str(lake / "3.parquet")]
 
 
 def test_values_that_do_not_fit_are_never_skipped(tmp_path, lake, model):

@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 import dfml
 from dfml import Check
 from dfml.exceptions import CheckFailedError, ColumnMismatchError, InputTypeError
-from dfml.sinks._checks import Meter, bind_checks, merge_figures
+from dfml.sinks._checks import Meter, bind_checks, check_figures, merge_figures
 from tests.conftest import FEATURES
 
 
@@ -185,6 +185,8 @@ def test_checks_that_make_no_sense(score, tmp_path, checks, error, match):
         ({"shares": {1: 0.5}}, "pairs"),
         ({"shares": [1]}, "by value"),
         ({"shares": {1: "ab"}}, "pairs"),
+        ({"shares": {None: (0, 1)}}, r"by nulls=, a number"),
+        ({"shares": {"a": (0, 1), float("nan"): (0, 1)}}, r"'a', nan.*(.|\n)*nulls="),
         ({"nulls": -1}, "number of rows"),
         ({"nulls": 1.5}, "float from 0 to 1"),
         ({"nulls": float("nan")}, "Got nan"),
@@ -272,3 +274,18 @@ def tables_of(path):
 
     with duckdb.connect(str(path), read_only=True) as con:
         return [name for (name,) in con.sql("SHOW TABLES").fetchall()]
+
+
+@pytest.mark.parametrize(
+    ("bound", "text"),
+    [(2**53, "9007199254740992"), (0.1234567, "0.1234567"), (5.0, "5")],
+)
+@pytest.mark.parametrize("name", ["minimum", "maximum"])
+def test_bounds_are_shown_as_they_are(bound, text, name):
+    rows = pa.table({"x": [-(2**53), 2**53 + 1]})
+    checks = bind_checks("t", {"x": Check(**{name: bound})}, rows.schema)
+    meter = Meter(checks)
+    list(meter.watch([rows]))
+
+    with pytest.raises(CheckFailedError, match=rf"(above|below) {text}\. Got"):
+        check_figures("t", checks, meter.figures, "hint")

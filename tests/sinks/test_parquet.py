@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from dfml import Incremental
 from dfml._digest import content_digest
-from dfml.exceptions import SourceError, TargetError, TargetExistsError
+from dfml.exceptions import SourceError, TargetExistsError
 from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 
@@ -342,11 +342,3 @@ def test_a_folder_inside_a_table_is_no_target(tmp_path):
     with pytest.raises(TargetExistsError, match="inside the table"):
         inside.check_early()
     ParquetTarget("write", tmp_path / "out2", FileSystem()).check_early()
-
-
-@pytest.mark.parametrize("name", ["file/out", "x" * 250, "/proc/x/out"])
-def test_places_that_cannot_be_written_to(tmp_path, name):
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(TargetError, match="can write beside"):
-        write_table(ParquetTarget("write", tmp_path / name, FileSystem()), "a" * 32, [])

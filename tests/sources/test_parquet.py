@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import dask.dataframe as dd
@@ -199,6 +200,16 @@ def test_missing_column_is_an_error_only_where_it_is_needed(tmp_path):
         table.schema(["b"])
     with pytest.raises(SourceError, match=r"'c'.*1\.parquet.*0\.parquet' without it"):
         table.schema(["c"])
+    with pytest.raises(SourceError, match=r"with the column;.*left out with keep="):
+        table.schema(["b"])
+
+
+def test_column_that_is_a_key_of_one_file_only_is_an_error(tmp_path):
+    write(tmp_path / "k=1" / "0.parquet", k=[1], x=[1])
+    write(tmp_path / "k=2" / "0.parquet", x=[2])
+
+    with pytest.raises(SourceError, match=r"k=2.*without it(.|\n)*names of folders"):
+        open_table(tmp_path).schema(["k"])
 
 
 def test_types_that_do_not_fit_name_column_and_files(tmp_path):
@@ -264,6 +275,47 @@ def test_file_that_changes_after_the_listing_is_refused(tmp_path, change):
         read_all(table)
 
 
+ODD_FILES = {
+    "dangling link": (lambda path: path.symlink_to("gone"), r"'gone': .*mend the link"),
+    "loop": (lambda path: path.symlink_to(path), "Too many levels.*mend the link"),
+    "pipe": (os.mkfifo, "no regular file.*move it out"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), ODD_FILES.values(), ids=ODD_FILES)
+@pytest.mark.parametrize("source", [".", "*.parquet", "1.parquet"])
+def test_what_only_has_the_name_of_a_file_is_an_error(tmp_path, source, make, message):
+    write(tmp_path / "0.parquet")
+    make(tmp_path / "1.parquet")
+
+    with pytest.raises(SourceError, match=f"(?s)/1.parquet'.*{message}"):
+        open_table(tmp_path / source)
+
+
+def test_link_to_a_folder_that_it_is_in_is_an_error(tmp_path):
+    write(tmp_path / "0.parquet")
+    (tmp_path / "sub").symlink_to(tmp_path)
+
+    with pytest.raises(SourceError, match="/sub', a link to a folder that it is in"):
+        open_table(tmp_path)
+
+
+def test_folder_that_may_not_be_listed_is_an_error(tmp_path, monkeypatch):
+    write(tmp_path / "0.parquet")
+    write(tmp_path / "sub" / "0.parquet")
+    scan = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    with pytest.raises(SourceError, match=r"(?s)/sub'.*let this user read it"):
+        open_table(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -308,6 +360,14 @@ def test_folders_of_different_keys_are_refused(tmp_path):
 
     with pytest.raises(SourceError, match="folders of the same keys"):
         open_table(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["", "k=1/k=2/0.parquet"])
+def test_a_key_twice_in_a_path_is_refused(tmp_path, source):
+    write(tmp_path / "k=1" / "k=2" / "0.parquet")
+
+    with pytest.raises(SourceError, match=r"each key once.*\['k', 'k'\] for '.*0\.par"):
+        open_table(tmp_path / source)
 
 
 def test_repeated_column_name_is_refused(tmp_path):
