@@ -53,7 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_merging",),
     ("estimators",),
     ("iid",),
-    ("models",),
+    ("_trust", "models"),
     ("sinks",),
     ("_report",),
     ("table",),
