@@ -219,10 +219,12 @@ def predict_table(
     Files are matched by column name. Types are widened where no value is lost
     (int32 to int64, a column of nulls to any type); else the files are refused. The
     job is the same as an earlier one if the source, the content of the model, which
-    does not change when it is saved and loaded, and the columns are the same. A source
-    is the same if the paths, sizes and modification times of its files are, or the
-    version of the Delta table, the snapshot of the Iceberg table, or the rows of the
-    relation and their order, which ORDER BY fixes.
+    does not change when it is saved and loaded, and the columns are the same. Code that
+    the model only names, such as the class of its estimator, may change without that;
+    ``resume=False`` predicts everything with the new code. A source is the same if the
+    paths, sizes and modification times of its files are, or the version of the Delta
+    table, the snapshot of the Iceberg table, or the rows of the relation and their
+    order, which ORDER BY fixes.
 
     Examples
     --------
