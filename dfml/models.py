@@ -19,19 +19,18 @@ import warnings
 import zipfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from importlib.metadata import version
-from itertools import takewhile
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sklearn
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import all_estimators
 from sklearn.utils.validation import check_is_fitted
 
 from dfml._partitionwise import PartitionwiseMixin
+from dfml._trust import trusted_among, walk_states
 from dfml.exceptions import (
     DfmlError,
     DfmlWarning,
@@ -45,32 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = ["ModelCard", "inspect_model", "load_model", "save_model"]
-
-# Beside what skops trusts; one name each, never a prefix. All are plain Python but for
-# the two tree types, whose indices scikit-learn follows without looking.
-_TRUSTED_BY_MODULE = {
-    "dfml._schema": "Contract OutputSchema",
-    "dfml.estimators._iid": "IID",
-    "dfml.estimators._incremental": "Incremental",
-    "dfml.estimators._post_fit": "ParallelPostFit",
-    "sklearn._loss.loss": "HalfTweedieLoss HalfTweedieLossIdentity",
-    "sklearn.calibration": "_CalibratedClassifier _SigmoidCalibration",
-    "sklearn.compose._column_transformer": "make_column_selector",
-    "sklearn.ensemble._hist_gradient_boosting.predictor": "TreePredictor",
-    "sklearn.feature_selection._univariate_selection": "chi2 f_classif f_regression",
-    "sklearn.gaussian_process._gpc": "_BinaryGaussianProcessClassifierLaplace",
-    "sklearn.gaussian_process.kernels": "ConstantKernel Product RBF Sum WhiteKernel",
-    "sklearn.metrics._scorer": "_PassthroughScorer",
-    "sklearn.model_selection._split": "KFold StratifiedKFold TimeSeriesSplit",
-    "sklearn.neural_network._stochastic_optimizers": "AdamOptimizer SGDOptimizer",
-    "sklearn.tree._tree": "Tree",
-    "sklearn.utils._bunch": "Bunch",
-}
-TRUSTED = frozenset(
-    f"{module}.{name}"
-    for module, names in _TRUSTED_BY_MODULE.items()
-    for name in names.split()
-)
 
 _CARD = "dfml.json"
 _MARK = b"dfml sha256 "
@@ -228,7 +201,8 @@ def load_model(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> 
     with _one_error("load_model", path):
         facts = _parse(data)
         asked = skops_io.get_untrusted_types(data=data)
-    unknown = sorted(set(asked) - _names(trusted) - _trusted_among(asked))
+        known = trusted_among(asked, _schema_of(data))
+    unknown = sorted(set(asked) - _names(trusted) - known)
     if unknown:
         raise UntrustedTypeError.expecting(
             "load_model",
@@ -270,7 +244,8 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelCard:
     with _one_error("inspect_model", path):
         facts = _parse(data)
         asked = skops_io.get_untrusted_types(data=data)
-        facts["untrusted_types"] = sorted(set(asked) - _trusted_among(asked))
+        known = trusted_among(asked, _schema_of(data))
+        facts["untrusted_types"] = sorted(set(asked) - known)
         facts["file_size"] = len(data)
         return ModelCard(**facts)
 
@@ -288,7 +263,7 @@ def _encode(model: Any) -> bytes:
     except Exception as err:
         raise _cannot_store(model, f"{type(err).__name__}: {err}") from err
     with zipfile.ZipFile(stored, "a", zipfile.ZIP_DEFLATED) as archive:
-        for state in _walk(json.loads(archive.read("schema.json"))):
+        for state in walk_states(json.loads(archive.read("schema.json"))):
             _check_importable(model, state)
         archive.writestr(_CARD, json.dumps(_describe(model), indent=2))
         archive.comment = _MARK + b"0" * _N_DIGITS
@@ -299,6 +274,8 @@ def _encode(model: Any) -> bytes:
 def _check_importable(model: Any, state: dict[str, Any]) -> None:
     """Refuse what skops stores by name although nobody can import it by that name."""
     module, name = state["__module__"], state["__class__"]
+    if module is None:
+        return
     try:
         getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as err:
@@ -393,7 +370,20 @@ def _one_error(where: str, path: str | os.PathLike[str]) -> Iterator[None]:
     except DfmlError:
         raise
     except Exception as err:
+        if _is_import(err):
+            raise ModelFileError.expecting(
+                where,
+                "a model whose classes and functions can be imported here",
+                f"{os.fspath(path)}, of which one cannot ({type(err).__name__}: {err})",
+                "install its package, or put the folder of its module on PYTHONPATH",
+            ) from err
         raise _not_a_model(where, path, f"{type(err).__name__}: {err}") from err
+
+
+def _is_import(err: Exception) -> bool:
+    """Tell if a module was not found, or has no such name."""
+    is_name = isinstance(err, AttributeError) and isinstance(err.obj, ModuleType)
+    return is_name or isinstance(err, ImportError)
 
 
 def _not_a_model(where: str, path: str | os.PathLike[str], why: str) -> ModelFileError:
@@ -420,10 +410,16 @@ def _read(where: str, path: str | os.PathLike[str]) -> bytes:
     return data
 
 
+def _schema_of(data: bytes) -> Any:
+    """Read what skops makes the objects from."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return json.loads(archive.read("schema.json"))
+
+
 def _parse(data: bytes) -> dict[str, Any]:
     """Read the fields of the card, from JSON alone; what is not known is None."""
+    schema = _schema_of(data)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        schema = json.loads(archive.read("schema.json"))
         has_card = _CARD in archive.namelist()
         card = json.loads(archive.read(_CARD)) if has_card else {}
     path = f"{schema['__module__']}.{schema['__class__']}"
@@ -435,22 +431,9 @@ def _parse(data: bytes) -> dict[str, Any]:
     return facts
 
 
-def _walk(state: Any) -> Iterator[dict[str, Any]]:
-    """Yield every state in a schema: the dicts that skops makes an object from."""
-    pending = [state]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, dict):
-            pending += current.values()
-            if "__loader__" in current and current["__module__"] is not None:
-                yield current
-        elif isinstance(current, list):
-            pending += current
-
-
 def _version_in(schema: dict[str, Any]) -> str | None:
     """Find the version that scikit-learn's estimators carry in their state."""
-    for state in _walk(schema):
+    for state in walk_states(schema):
         content = state.get("content")
         if isinstance(content, dict) and "_sklearn_version" in content:
             return str(json.loads(content["_sklearn_version"]["content"]))
@@ -468,9 +451,6 @@ def _warn_of_version(path: str | os.PathLike[str], saved: str | None) -> None:
         )
 
 
-# Trust
-
-
 def _names(trusted: Any) -> set[str]:
     names = [trusted] if isinstance(trusted, str) else trusted
     if isinstance(names, bool) or not all(isinstance(name, str) for name in names):
@@ -481,20 +461,3 @@ def _names(trusted: Any) -> set[str]:
             "inspect_model(path).untrusted_types lists what the file asks for",
         )
     return set(names)
-
-
-def _trusted_among(asked: list[str]) -> set[str]:
-    of_iid = any(name.startswith("dfml.iid.") for name in asked)
-    return {*asked} & (TRUSTED | _iid_types() if of_iid else TRUSTED)
-
-
-@cache
-def _iid_types() -> frozenset[str]:
-    """Name the classes of ``dfml.iid`` whose parents skops trusts."""
-    names = set()
-    for name, cls in all_estimators():
-        package, *parts = cls.__module__.split(".")
-        if package == "sklearn":
-            public = takewhile(lambda part: not part.startswith("_"), parts)
-            names.add(".".join(["dfml", "iid", *public, name]))
-    return frozenset(names)

@@ -54,7 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_merging",),
     ("estimators",),
     ("iid",),
-    ("models",),
+    ("_trust", "models"),
     ("sinks",),
     ("_report",),
     ("table",),

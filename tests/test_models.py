@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import dask.dataframe as dd
 import numpy as np
@@ -39,12 +41,14 @@ from sklearn import (
     tree,
 )
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_array
 from skops import io as skops_io
 
 import dfml.iid.ensemble
 import dfml.iid.linear_model
 import dfml.iid.preprocessing
 from dfml import IID, Incremental, ParallelPostFit
+from dfml._trust import TRUSTED, iid_types, walk_states
 from dfml.exceptions import (
     DfmlWarning,
     EstimatorTypeError,
@@ -53,9 +57,7 @@ from dfml.exceptions import (
     UntrustedTypeError,
 )
 from dfml.models import (
-    TRUSTED,
     ModelCard,
-    _iid_types,
     inspect_model,
     load_model,
     save_model,
@@ -184,7 +186,6 @@ MATRIX = {
 
 # Names that are not scikit-learn's own are never trusted by themselves.
 ASKS = {
-    "HistGBCategories": ["functools.partial", "sklearn.utils.validation.check_array"],
     "Imputer": ["numpy.dtype"],
 }
 
@@ -550,6 +551,59 @@ def test_crafted_schemas_are_refused(loader, module, name, content, path):
         load_model(path)
 
 
+def chosen_step(function, tmp_path):
+    step = preprocessing.FunctionTransformer(function).fit(X)
+    return save_model(step, tmp_path / "step.skops")
+
+
+@pytest.mark.parametrize(
+    "function", [feature_selection.chi2, np.exp, preprocessing.scale, print]
+)
+def test_a_partial_is_trusted_of_one_function_only(function, tmp_path):
+    path = chosen_step(functools.partial(function), tmp_path)
+
+    assert "functools.partial" in inspect_model(path).untrusted_types
+    with pytest.raises(UntrustedTypeError, match=r"functools\.partial"):
+        load_model(path)
+
+
+def test_a_partial_is_what_it_says_it_is(tmp_path):
+    """skops takes what has an identifier for the first thing that had it."""
+    check = functools.partial(check_array, dtype="float32")
+    steps = pipeline.make_pipeline(
+        feature_selection.SelectKBest(feature_selection.chi2, k=1),
+        preprocessing.FunctionTransformer(check),
+    )
+    path = save_model(steps.fit(X, LABEL), tmp_path / "steps.skops")
+    assert inspect_model(path).untrusted_types == []
+    assert load_model(path).steps[1][1].func.func is check_array
+
+    schema = json.loads(zipfile.ZipFile(path).read("schema.json"))
+    states = {state["__class__"]: state for state in walk_states(schema)}
+    states["check_array"]["__id__"] = states["chi2"]["__id__"]
+    rewritten(path, schema_json=json.dumps(schema))
+
+    with pytest.raises(UntrustedTypeError, match=r"functools\.partial"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("gone", ["module", "class"])
+def test_a_class_that_cannot_be_imported_is_no_broken_file(gone, tmp_path, monkeypatch):
+    module = ModuleType("models_of_others")
+    module.Slow = type("Slow", (Mean,), {"__module__": module.__name__})
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    path = save_model(module.Slow().fit(X, NUMBER), tmp_path / "slow.skops")
+    if gone == "module":
+        monkeypatch.delitem(sys.modules, module.__name__)
+    else:
+        del module.Slow
+
+    with pytest.raises(ModelFileError, match="can be imported here") as caught:
+        load_model(path, trusted=["models_of_others.Slow"])
+    assert "models_of_others" in str(caught.value)
+    assert "PYTHONPATH" in str(caught.value)
+
+
 def test_a_pickle_is_not_a_model_file(tmp_path):
     mark = tmp_path / "ran"
     path = tmp_path / "evil.skops"
@@ -579,8 +633,8 @@ def test_trusted_names_exist_and_are_scikit_learns_or_ours():
         module, _, attribute = name.rpartition(".")
         assert module.split(".")[0] in ("dfml", "sklearn")
         assert hasattr(__import__(module, fromlist=[attribute]), attribute)
-    assert "dfml.iid.linear_model.LogisticRegression" in _iid_types()
-    assert "dfml.iid.feature_extraction.text.CountVectorizer" in _iid_types()
+    assert "dfml.iid.linear_model.LogisticRegression" in iid_types()
+    assert "dfml.iid.feature_extraction.text.CountVectorizer" in iid_types()
 
 
 # The card

@@ -26,7 +26,7 @@ Examples:
   dfml inspect late.skops
 
 \b
-Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 the work failed, 2 wrong command line, 130 interrupted.
 """
 
 

@@ -28,6 +28,9 @@ SQL_START = re.compile(
     r"\s*\(*\s*(select|with|from|values|pivot|--|/\*)", re.IGNORECASE
 )
 
+#: In the header of a DuckDB file, behind a checksum of 8 bytes.
+_DUCKDB_MAGIC = b"DUCK"
+
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add SOURCE and the options that say how to read it."""
@@ -170,7 +173,21 @@ def _read_table(where: str, source: str) -> dd.DataFrame:
             f"{source!r}, where there is nothing",
             "check the path; SQL that starts with another word is taken by --sql",
         )
+    if _is_database(source):
+        raise SourceError.expecting(
+            where,
+            "SQL text, a .sql file, a Parquet file, glob or folder, or a Delta table",
+            f"{source!r}, a DuckDB file",
+            f'name one of its tables: "FROM name" --database {source}',
+        )
     return open_frame(where, source)
+
+
+def _is_database(source: str) -> bool:
+    if not Path(source).is_file():
+        return False
+    with Path(source).open("rb") as file:
+        return file.read(12).endswith(_DUCKDB_MAGIC)
 
 
 def choose_columns(

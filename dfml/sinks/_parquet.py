@@ -308,13 +308,19 @@ def _other_files(path: str) -> Iterator[str]:
 def _warn_of_numbers(layout: Layout, written: Sequence[WrittenFile]) -> None:
     """Say which text columns readers will take for numbers, as folders have no type."""
     for i, name in enumerate(layout.partition_by):
+        if pa.types.is_integer(layout.schema.field(name).type):
+            continue
         found = {file.values[i] for file in written if file.values}
         values = sorted(value for value in found if value is not None)
-        is_text = not pa.types.is_integer(layout.schema.field(name).type)
-        if is_text and values and all(map(_INTEGER.fullmatch, values)):
-            warnings.warn(
-                f"All values of the partition column {name!r} look like numbers, such "
-                f"as {values[0]!r}: readers will take its text for integers.",
-                DfmlWarning,
-                stacklevel=2,
-            )
+        numbers = [value for value in values if _INTEGER.fullmatch(value)]
+        # dask looks for the number that it has read among the texts.
+        padded = [value for value in numbers if str(int(value)) != value]
+        text = f"values of the partition column {name!r} look like numbers, such as"
+        if numbers and numbers == values:
+            _warn(f"All {text} {numbers[0]!r}: readers will take its text for integers")
+        elif padded:
+            _warn(f"Some {text} {padded[0]!r}: dask will read these as missing")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"{text}.", DfmlWarning, stacklevel=3)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from dfml.exceptions import InputTypeError, SourceError
 from dfml.sources._delta import DeltaSnapshot
-from dfml.sources._files import list_files
 from dfml.sources._iceberg import IcebergSnapshot
 from dfml.sources._lake import read_delta, read_iceberg
 from dfml.sources._parquet import ParquetTable
@@ -111,14 +110,23 @@ def open_frame(where: str, path: str) -> dd.DataFrame:
     ------
     SourceError
         If it cannot be read, or rows of it would be wrong.
+
+    Notes
+    -----
+    The footers of all Parquet files are read, so that a broken one is named before any
+    work.
     """
     import dask.dataframe as dd
 
     kind = _kind_of_path(path)
     if kind != "Parquet":
         return read_delta(path) if kind == "Delta" else read_iceberg(path)
-    _check_plain(where, list_files(where, path))
-    return dd.read_parquet(path)
+    table = ParquetTable.open(where, path)
+    _check_plain(where, table.files)
+    if not glob.has_magic(path):
+        return dd.read_parquet(path)
+    # dask takes "*" for a wildcard and nothing else, in names of files too.
+    return dd.read_parquet([glob.escape(file.path) for file in table.files])
 
 
 def _is_a(source: Any, module: str, name: str) -> bool:

@@ -117,6 +117,9 @@ def test_bad_rows(run, model, target, tmp_path, query, message):
         (["--keep", "nothing"], 1, "nothing"),
         (["--method", "guess"], 1, "guess"),
         (["--method", "transform"], 1, "transform"),
+        (["--mode", "append"], 1, "half-way"),
+        (["--table", "scored"], 1, "leave --table out"),
+        (["--partition-by", "nothing"], 1, "nothing"),
     ],
 )
 def test_bad_options(run, model, lake, target, args, code, message):

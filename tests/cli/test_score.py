@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import glob
 import json
+import shutil
 
 import dask.dataframe as dd
 import pytest
@@ -91,3 +93,42 @@ def test_the_truth_is_not_there(run, model, database):
 
     assert result.exit_code == 1
     assert "late" in result.stderr
+
+
+@pytest.mark.parametrize("pattern", ["[01].parquet", "?.parquet", "*", "1.parquet"])
+@pytest.mark.parametrize("folder", ["plain", "with [1] brackets", "star*"])
+def test_globs_are_those_of_predict(run, model, lake, tmp_path, folder, pattern):
+    copied = shutil.copytree(lake, tmp_path / folder)
+    source = f"{glob.escape(str(copied))}/{pattern}"
+
+    score = run("score", model, source, "--json")
+    predict = run("predict", model, source, tmp_path / "out", "--json")
+
+    assert json.loads(score.stdout)["rows"] == json.loads(predict.stdout)["rows"]
+
+
+def test_a_folder_with_a_wildcard_in_its_name(run, model, lake, tmp_path):
+    copied = shutil.copytree(lake, tmp_path / "star*")
+
+    for place in (copied, copied / "1.parquet"):
+        assert run("score", model, place, "--json").exit_code == 0
+
+
+@pytest.mark.parametrize("place", ["1.parquet", "*.parquet", ""])
+def test_a_broken_file_is_named(run, model, lake, tmp_path, place):
+    copied = shutil.copytree(lake, tmp_path / "lake")
+    (copied / "1.parquet").write_bytes(b"not Parquet")
+
+    result = run("score", model, copied / place)
+
+    assert result.exit_code == 1
+    assert "1.parquet" in result.stderr
+    assert "Hint: write the file again" in result.stderr
+    assert "registered to the pandas backend" not in result.stderr
+
+
+def test_a_database_is_not_a_file_of_rows(run, model, database):
+    result = run("score", model, database)
+
+    assert result.exit_code == 1
+    assert f'"FROM name" --database {database}' in result.stderr

@@ -128,13 +128,19 @@ def test_numbers_flags_and_dates(tmp_path):
     assert os.path.isdir(path / "n=-5" / f"u={2**64 - 1}" / "b=true" / "d=2024-02-29")
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # in dask, of pandas 3.1
 def test_text_that_readers_take_for_numbers_is_told(tmp_path):
     columns = {"day": ["007", "08", None], "x": [1, 2, 3]}
     with pytest.warns(DfmlWarning, match="'day' look like numbers, such as '007'"):
         path = write(tmp_path / "out", columns, ["day"])
 
     assert pairs_by_pyarrow(path) == {(7, 1), (8, 2), (None, 3)}
-    write(tmp_path / "mixed", {"day": ["007", "x"], "x": [1, 2]}, ["day"])  # no warning
+    with pytest.warns(DfmlWarning, match="Some .*'007': dask will read these as miss"):
+        path = write(tmp_path / "mixed", {"day": ["007", "x"], "x": [1, 2]}, ["day"])
+
+    assert pairs_by_pyarrow(path) == {("007", 1), ("x", 2)}
+    assert pairs_by_dask(path) == {("007", 1), ("x", 2)}  # as it is told the type
+    write(tmp_path / "plain", {"day": ["7", "x"], "x": [1, 2]}, ["day"])  # no warning
 
 
 def test_categories_are_text(tmp_path):
