@@ -21,7 +21,7 @@ from dask.dataframe.utils import has_known_categories
 from dask.delayed import Delayed
 
 from dfml._packer import Packer, columns_of
-from dfml._schema import array_dtype, check_different, check_names, kind_of, listed
+from dfml._schema import array_dtype, check_names, kind_of, listed
 from dfml.exceptions import (
     ColumnMismatchError,
     InputTypeError,
@@ -129,7 +129,6 @@ def split_columns(where: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, 
     X, y, sample_weight : tuple
         Features and values.
     """
-    check_different(where, y, sample_weight)
     columns = X.column_names if _is_arrow(X) else getattr(X, "columns", None)
     if columns is None:
         _check_has_columns(where, X, y, sample_weight)
@@ -341,7 +340,6 @@ def _check_no_names(where: str, X: Any, *labels: Any) -> None:
 
 def check_same_kind(where: str, X: Any, y: Any, sample_weight: Any) -> None:
     """Refuse labels that cannot be of the same table as X."""
-    check_different(where, y, sample_weight)
     for name, label in (("y", y), ("sample_weight", sample_weight)):
         names = label if isinstance(label, list) else [label]
         if label is None or all(isinstance(k, str) or _is_number(k) for k in names):

@@ -10,7 +10,6 @@ import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 
 from dfml._arrays import pack_labels
-from dfml._packer import DROP_ROWS
 from dfml._partitions import Partitions, Turn
 from dfml._relations import RelationTable
 from dfml._schema import listed
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from dfml._packer import Packer
 
 __all__ = ["check_labels", "find_classes"]
+
+_DROP_ROWS = "drop those rows, for example ddf.dropna(subset=[label])"
 
 #: More distinct labels than this are taken for a mistake, unless they are integers.
 MAX_CLASSES = 10_000
@@ -112,7 +113,7 @@ def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
         found = labels.map(_Distinct(table.packer(), is_label=True))
     several = isinstance(table.target, pd.DataFrame)
     classes = [
-        _merge_classes(where, meta.name, [part[i] for part in found], DROP_ROWS)
+        _merge_classes(where, meta.name, [part[i] for part in found], _DROP_ROWS)
         for i, meta in enumerate(_columns(table.target))
     ]
     return classes if several else classes[0]

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["DROP_ROWS", "Packer", "columns_of"]
-
-#: What to do about rows without a label, in a frame and in a relation.
-DROP_ROWS = (
-    "drop those rows, for example ddf.dropna(subset=[label]), or WHERE label IS NOT "
-    "NULL in SQL"
-)
+__all__ = ["Packer", "columns_of"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,7 @@ class Packer:
                     "fit",
                     "a label in every row",
                     f"{n_missing} missing in column {column.name!r}",
-                    DROP_ROWS,
+                    "drop those rows, for example ddf.dropna(subset=[label])",
                 )
         return pack_labels(y, self.target)
 

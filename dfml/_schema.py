@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import pandas as pd
 
-from dfml.exceptions import ColumnMismatchError, InputTypeError
+from dfml.exceptions import ColumnMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -22,7 +22,6 @@ __all__ = [
     "Contract",
     "OutputSchema",
     "array_dtype",
-    "check_different",
     "check_names",
     "kind_of",
     "listed",
@@ -90,31 +89,6 @@ def check_names(where: str, names: Sequence[Hashable]) -> None:
             "column names that are single and different",
             f"twice: {twice}" if twice else f"tuples: {tuples[:5]}",
             "rename the columns, for example ddf.columns = [...]",
-        )
-
-
-def check_different(where: str, y: Any, sample_weight: Any) -> None:
-    """Check that no column is named as a label and as the weight.
-
-    Parameters
-    ----------
-    where : str
-        The call, for messages.
-    y, sample_weight : object
-        Anything but names is passed over.
-
-    Raises
-    ------
-    InputTypeError
-        Naming both.
-    """
-    names = [y] if isinstance(y, str) else y if isinstance(y, list) else []
-    if isinstance(sample_weight, str) and sample_weight in names:
-        raise InputTypeError.expecting(
-            where,
-            "different columns as y and sample_weight",
-            f"y={y!r} and sample_weight={sample_weight!r}",
-            "name the column of the weights, or leave sample_weight out",
         )
 
 

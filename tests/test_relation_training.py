@@ -842,20 +842,6 @@ def test_rows_are_drawn_over_the_whole_result(con, sample, n_samples):
     assert (abs(quarters - n_samples / 4) < 5 * np.sqrt(n_samples / 4)).all()
 
 
-def test_a_label_that_is_the_weight_too_is_refused(con):
-    relation = con.sql("SELECT a, late FROM t")
-    for X in (relation, read_sql(relation), relation.df()):
-        with pytest.raises(InputTypeError, match="y='late' and sample_weight='late'"):
-            Incremental(sgd()).fit(X, y="late", sample_weight="late")
-
-
-def test_a_missing_label_has_a_hint_for_sql(con):
-    query = "SELECT a, CASE WHEN i > 9 THEN late END AS late FROM t"
-    for classes in (None, [False, True]):
-        with pytest.raises(LabelError, match=r"WHERE \w+ IS NOT NULL"):
-            Incremental(sgd()).fit(con.sql(query), y="late", classes=classes)
-
-
 # The last one is above DuckDB's own limit.
 @pytest.mark.parametrize("sample", [10 * N_ROWS, 2_000_000_000])
 def test_a_sample_larger_than_the_table(con, sample):
