@@ -9,16 +9,15 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import uuid
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from dfml._full_disk import FULL
+from dfml._full_disk import full_disk_errors
 from dfml._waiting import map_waiting
-from dfml.exceptions import DiskFullError, SourceError, TargetError
+from dfml.exceptions import SourceError, TargetError
 from dfml.sinks._verifying import verify_file
 from dfml.sinks._writing import Layout, PartWriter, WrittenFile
 from dfml.sources._base import BROKEN
@@ -247,22 +246,14 @@ class StagedJob:
         DiskFullError
             If an ``OSError`` says that there is no room.
         """
-        try:
+        place = place or self.folder
+        with full_disk_errors(
+            self.layout.where,
+            f"room for the new table in {place!r}",
+            os.path.dirname(place),
+            " and call again: the target is what it was, and finished parts are kept",
+        ):
             yield
-        except OSError as err:
-            if err.errno not in FULL or isinstance(err, DiskFullError):
-                raise
-            place = place or self.folder
-            free = shutil.disk_usage(os.path.dirname(place)).free
-            full = DiskFullError.expecting(
-                self.layout.where,
-                f"room for the new table in {place!r}",
-                f"{err.strerror!r}, with {free:,} bytes free",
-                f"{FULL[err.errno]} and call again: the target is what it was, and "
-                "finished parts are kept",
-            )
-            full.errno = err.errno
-            raise full from err
 
     def records(self) -> dict[int, PartRecord]:
         """Find the parts that are complete: with a record and files that fit."""

@@ -21,10 +21,10 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dfml._full_disk import full_disk_errors
 from dfml.exceptions import SourceError, TargetExistsError
 from dfml.sources._spill_folder import (
     SET_DIRECTORY,
-    full_disk_errors,
     make_folder,
     place_errors,
     spill_directory,
@@ -206,7 +206,8 @@ def _new_folder(where: str, target: Path | None) -> Iterator[SpillFolder]:
     # What is kept gets its name when it is whole: a crash leaves no half of it.
     parent = spill_directory(where) if target is None else target.parent
     hint = SET_DIRECTORY if target is None else "pass another path as spill_to"
-    with full_disk_errors(where, parent, hint):
+    room = f"room for rows in {str(parent)!r}"
+    with full_disk_errors(where, room, parent, f", or {hint}"):
         with place_errors(where, parent, hint):
             folder = make_folder(parent, mode=0o700 if target is None else 0o777)
         try:

@@ -21,7 +21,7 @@ from uuid import uuid4
 import dask
 
 from dfml._full_disk import FULL
-from dfml.exceptions import DiskFullError, InputTypeError, TargetError
+from dfml.exceptions import InputTypeError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SET_DIRECTORY",
     "SpillFolder",
-    "full_disk_errors",
     "local_path",
     "make_folder",
     "place_errors",
@@ -129,31 +128,6 @@ def local_path(where: str, name: str, given: str | os.PathLike[str], hint: str) 
             where, f"{name} to be a directory on a disk", repr(text), hint
         )
     return Path(os.path.expanduser(text))
-
-
-@contextmanager
-def full_disk_errors(where: str, parent: Path, hint: str) -> Iterator[None]:
-    """Say where there is no room for rows, and what to do.
-
-    Raises
-    ------
-    DiskFullError
-        If an ``OSError`` says that there is no room.
-    """
-    try:
-        yield
-    except OSError as err:
-        if err.errno not in FULL or isinstance(err, DiskFullError):
-            raise
-        free = shutil.disk_usage(parent).free
-        full = DiskFullError.expecting(
-            where,
-            f"room for rows in {str(parent)!r}",
-            f"{os.strerror(err.errno)!r}, with {free:,} bytes free",
-            f"{FULL[err.errno]}, or {hint}",
-        )
-        full.errno = err.errno
-        raise full from err
 
 
 @contextmanager
