@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from dfml._partitions import Partitions
 from dfml.exceptions import InputTypeError, QueryError
-from dfml.sources._columns import quoted
+from dfml.sources._columns import folded, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -79,8 +79,8 @@ def check_frames(query: object, frames: object) -> None:
 
 def _check_columns(name: str, columns: list[str]) -> None:
     """Refuse names that DuckDB would change: those that are empty or the same."""
-    counts = Counter(column.casefold() for column in columns)
-    changed = [c for c in columns if not c or counts[c.casefold()] > 1]
+    counts = Counter(map(folded, columns))
+    changed = [c for c in columns if not c or counts[folded(c)] > 1]
     if changed:
         raise InputTypeError.expecting(
             "read_sql",

@@ -486,3 +486,12 @@ def test_decimals_of_files_are_the_same_in_a_computed_frame(con, tmp_path):
     for frame in (ddf, ddf.assign(x=1)):
         rows = read_sql("SELECT max(price) AS m FROM d", con, frames={"d": frame})
         assert rows.compute().m.tolist() == [10.25]
+
+
+def test_columns_that_duckdb_tells_apart_stay_what_they_are():
+    rows = pd.DataFrame({"maß": [1], "mass": [2]})
+    frame = dd.from_pandas(rows, npartitions=1)
+
+    found = read_sql("FROM f", frames={"f": frame}).compute()
+
+    assert found.to_dict("list") == {"maß": [1], "mass": [2]}
