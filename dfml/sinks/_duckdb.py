@@ -157,8 +157,9 @@ class DuckDBTarget:
                 repr(self.mode),
                 'delete the old rows with SQL, and pass mode="append"',
             )
-        known = ["main", os.path.basename(self._file).partition(".")[0].lower()]
-        unknown = [name for name in self._names[:-1] if name.lower() not in known]
+        known = ["main", os.path.basename(self._file).partition(".")[0]]
+        known = [folded(name) for name in known]
+        unknown = [name for name in self._names[:-1] if folded(name) not in known]
         if self._file and unknown and not os.path.exists(self._file):
             raise TargetError.expecting(
                 self.where,
@@ -438,7 +439,7 @@ def _literal(staged: StagedJob, written: Sequence[WrittenFile]) -> str:
 
 def _home_of(file: str | None, table: str) -> str:
     """Name the folder for staging: beside the file, or where temporary files are."""
-    digest = hashlib.sha256(table.lower().encode()).hexdigest()[:8]
+    digest = hashlib.sha256(folded(table).encode()).hexdigest()[:8]
     if file is not None:
         parent, name = os.path.split(file)
         return os.path.join(parent, f".{name}.{digest}.dfml")

@@ -9,18 +9,24 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, NamedTuple, Self
 
 from dfml.exceptions import TargetError
-from dfml.sources._columns import quoted
+from dfml.sources._columns import folded, quoted
 
 __all__ = ["DuckDBTable", "JobNote", "parse_name"]
 
 _NAME = re.compile(r'("(?:[^"]|"")+"|[^".]+)(?:\.|$)')
-_IS_IT = (
-    "lower(database_name) = lower(?) AND lower(schema_name) = lower(?) "
-    "AND lower(table_name) = lower(?)"
-)
+
+
+def _is(*columns: str) -> str:
+    """Write that columns hold names, folded ones, as DuckDB compares names."""
+    letters = f"'{ascii_uppercase}', '{ascii_lowercase}'"
+    return " AND ".join(f"translate({each}, {letters}) = ?" for each in columns)
+
+
+_IS_IT = _is("database_name", "schema_name", "table_name")
 
 
 class JobNote(NamedTuple):
@@ -131,10 +137,9 @@ class DuckDBTable:
         elif before:
             is_schema = _rows(
                 connection,
-                "SELECT 1 FROM duckdb_schemas() WHERE database_name = ? "
-                "AND lower(schema_name) = lower(?)",
-                database,
-                before[0],
+                "SELECT 1 FROM duckdb_schemas() WHERE "
+                + _is("database_name", "schema_name"),
+                *map(folded, (database, before[0])),
             )
             database = database if is_schema else before[0]
             schema = before[0] if is_schema else "main"
@@ -145,11 +150,8 @@ class DuckDBTable:
         kinds = _rows(
             connection,
             "SELECT table_type FROM information_schema.tables WHERE "
-            "lower(table_catalog) = lower(?) AND lower(table_schema) = lower(?) "
-            "AND lower(table_name) = lower(?)",
-            database,
-            schema,
-            name,
+            + _is("table_catalog", "table_schema", "table_name"),
+            *map(folded, (database, schema, name)),
         )
         table = cls(connection, database, schema, name)
         if not kinds:
@@ -183,9 +185,9 @@ class DuckDBTable:
         """
         found = _rows(
             self.connection,
-            "SELECT path FROM duckdb_databases() WHERE lower(database_name) = lower(?) "
-            "AND type = 'duckdb' AND NOT readonly",
-            self.database,
+            "SELECT path FROM duckdb_databases() WHERE type = 'duckdb' "
+            f"AND NOT readonly AND {_is('database_name')}",
+            folded(self.database),
         )
         if not found:
             raise TargetError.expecting(
@@ -199,7 +201,7 @@ class DuckDBTable:
 
     def has_more_than_rows(self) -> bool:
         """Tell whether constraints or indexes would go with the table."""
-        name = (self.database, self.schema, self.name)
+        name = tuple(map(folded, (self.database, self.schema, self.name)))
         return any(
             _rows(self.connection, f"SELECT 1 FROM {found} WHERE {_IS_IT}", *name)
             for found in ("duckdb_constraints()", "duckdb_indexes()")
@@ -238,7 +240,7 @@ class DuckDBTable:
         return JobNote(*found[0]) if found else None
 
     def _key(self) -> list[str]:
-        return [self.schema.lower(), self.name.lower()]
+        return [folded(self.schema), folded(self.name)]
 
     def _has_jobs(self) -> bool:
         jobs = self._described(self.connection, self.database, "dfml", "jobs")

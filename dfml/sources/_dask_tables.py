@@ -58,8 +58,8 @@ def check_frames(query: object, frames: object) -> None:
             type(frames).__name__,
             'pass frames={"name": frame}',
         )
-    folded = [name.casefold() if isinstance(name, str) else "" for name in frames]
-    if not all(folded) or len(set(folded)) < len(folded):
+    names = [folded(name) if isinstance(name, str) else "" for name in frames]
+    if not all(names) or len(set(names)) < len(names):
         raise InputTypeError.expecting(
             "read_sql",
             "a name for each of frames, different whatever its case",
@@ -139,9 +139,9 @@ def _check_free(
 ) -> None:
     """Refuse names that DuckDB would take from what is registered under them."""
     rows = connection.sql(TEMPORARY).fetchall() if frames else []
-    taken = {name.casefold() for (name,) in rows}
+    taken = {folded(name) for (name,) in rows}
     for name in frames:
-        if name.casefold() in taken:
+        if folded(name) in taken:
             raise QueryError.expecting(
                 "read_sql",
                 "frames with other names than temporary tables and registered frames",

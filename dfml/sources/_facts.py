@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dfml.sources._columns import (
     check_columns,
+    folded,
     quoted,
     rows_to_pandas,
     special_dtypes,
@@ -118,7 +119,7 @@ def distinct_values(
     is_text = relation.types[relation.columns.index(name)].id == "varchar"
     # A collation that ignores case would take two labels for one.
     item = f"{column} COLLATE c AS {column}" if is_text else column
-    count = "n_rows" if name.casefold() != "n_rows" else "n"
+    count = "n_rows" if folded(name) != "n_rows" else "n"
     counted = relation.project(item).aggregate(
         f"{column}, count(*) AS {quoted(count)}", column
     )

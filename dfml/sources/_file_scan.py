@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from uuid import uuid4
 
 from dfml.exceptions import QueryError
-from dfml.sources._columns import file_literal, literal, quoted
+from dfml.sources._columns import file_literal, folded, literal, quoted
 from dfml.sources._reopen import private_cursor
 from dfml.sources._reopenable import ROW_SETTINGS, check_drawn, check_settings
 from dfml.sources._syntax import parse, references, unparse
@@ -176,7 +176,7 @@ def find_scan(
     import duckdb
 
     ((time_zone,),) = connection.sql("SELECT current_setting('TimeZone')").fetchall()
-    tables = {name.casefold() for (name,) in connection.sql(TABLES).fetchall()}
+    tables = {folded(name) for (name,) in connection.sql(TABLES).fetchall()}
     with _private_connection(time_zone) as private:
         tree = parse(private, query)
         found = references(private, query)
@@ -224,11 +224,11 @@ def _as_function(
 ) -> dict[str, Any]:
     """Return the FROM of a scan with its files as the argument of a function."""
     name = table["function"]["function_name"] if "function" in table else ""
-    if name.casefold() in READERS:
+    if folded(name) in READERS:
         return table
     path = table["qualified_name"]["path"] if table["type"] == "BASE_TABLE" else []
-    is_file = len(path) == 1 and path[0].casefold().endswith(EXTENSIONS)
-    if not is_file or path[0].casefold() in tables:
+    is_file = len(path) == 1 and folded(path[0]).endswith(EXTENSIONS)
+    if not is_file or folded(path[0]) in tables:
         _refuse(query, "another table than Parquet files")
     text = f"FROM read_parquet([{literal(path[0])}])"
     function = parse(connection, text)["statements"][0]["node"]["from_table"]
@@ -277,7 +277,7 @@ def _check_columns(
 ) -> None:
     """Refuse files with columns that hide those that DuckDB has for each file."""
     names = connection.sql(f"FROM read_parquet([{files}])").columns
-    for name in VIRTUAL.intersection(name.casefold() for name in names):
+    for name in VIRTUAL.intersection(map(folded, names)):
         _refuse(query, f"a column {name!r} in the files")
 
 

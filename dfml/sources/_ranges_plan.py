@@ -18,6 +18,7 @@ from dfml._digest import content_digest
 from dfml.exceptions import QueryError, SourceError
 from dfml.sources._columns import (
     check_columns,
+    folded,
     named_types,
     quoted,
     rows_to_pandas,
@@ -263,7 +264,7 @@ def _ranges(cuts: Cuts, table: _Table) -> list[Range]:
 
 def _key(columns: Sequence[Column], partition_on: str) -> Column:
     """Find the column of the ranges, as SQL does, whatever its case."""
-    found = [c for c in columns if c.name.casefold() == partition_on.casefold()]
+    found = [c for c in columns if folded(c.name) == folded(partition_on)]
     if not found:
         names = [column.name for column in columns]
         raise QueryError.expecting(

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dfml.exceptions import QueryError
-from dfml.sources._columns import quoted
+from dfml.sources._columns import folded, quoted
 from dfml.sources._syntax import PYTHON_SOURCE, is_select, references
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ MACROS = """
     WHERE NOT internal AND function_type IN ('macro', 'table_macro')
 """
 FUNCTIONS = """
-    SELECT lower(function_name), max(coalesce(stability, '')) FROM duckdb_functions()
+    SELECT function_name, max(coalesce(stability, '')) FROM duckdb_functions()
     WHERE macro_definition IS NULL OR internal GROUP BY ALL
 """
 #: How DuckDB calls functions whose answer does not follow from their arguments.
@@ -99,9 +99,9 @@ class _Named(NamedTuple):
 
     def answers_to(self, kind: str, path: tuple[str, ...]) -> bool:
         """Tell whether a query may mean this by a name."""
-        *place, name = (part.casefold() for part in path)
-        own = {self.database.casefold(), self.schema.casefold()}
-        return self.kind == kind and self.name.casefold() == name and own >= {*place}
+        *place, name = map(folded, path)
+        own = {folded(self.database), folded(self.schema)}
+        return self.kind == kind and folded(self.name) == name and own >= {*place}
 
 
 def check_reopenable(
@@ -205,7 +205,13 @@ def _usual(extensions: tuple[str, ...]) -> _Usual:
     with duckdb.connect() as new:
         for name in extensions:
             new.load_extension(name)
-        return _Usual(settings_of(new), dict(new.sql(FUNCTIONS).fetchall()))
+        return _Usual(settings_of(new), _functions_of(new))
+
+
+def _functions_of(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Return the functions of a connection, with their stability."""
+    rows = connection.sql(FUNCTIONS).fetchall()
+    return {folded(name): stability for name, stability in rows}
 
 
 def settings_of(connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
@@ -248,7 +254,7 @@ class _Walk:
             pending += [self._definition(each) for group in meant for each in group]
             answer = answer and not found.has_table_function
             answer = answer and all(
-                group or kind != "table" or path[-1].casefold() in found.local_tables
+                group or kind != "table" or folded(path[-1]) in found.local_tables
                 for (kind, path), group in zip(found.names, meant, strict=True)
             )
         return answer
@@ -271,11 +277,11 @@ class _Walk:
             # To list the functions takes DuckDB longer than all the rest.
             self._catalog += self._named(MACROS)
             self._has_macros = True
-        macros = {e.name.casefold() for e in self._catalog if e.kind == "function"}
+        macros = {folded(e.name) for e in self._catalog if e.kind == "function"}
         usual = _usual(self._database.extensions).functions
         rare = [name for name in called if name not in usual and name not in macros]
         # Some that DuckDB lists nowhere are its own all the same.
-        own = dict(self._connection.sql(FUNCTIONS).fetchall()) if rare else {}
+        own = _functions_of(self._connection) if rare else {}
         for name in rare:
             if name in own:
                 _refuse(self._query, f"the function {name!r} of this connection")
@@ -329,7 +335,7 @@ def check_drawn(
 
 
 def _called(found: References) -> list[str]:
-    names = {path[-1].casefold() for kind, path in found.names if kind == "function"}
+    names = {folded(path[-1]) for kind, path in found.names if kind == "function"}
     return sorted(names)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dfml.exceptions import QueryError
+from dfml.sources._columns import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,12 +117,12 @@ def references(connection: duckdb.DuckDBPyConnection, query: str) -> References:
             path = tuple(node["qualified_name"]["path"])
             found.names.append((kind, path))
             # The first argument may stand before the dot, as a schema does.
-            if path[-1].casefold() == "age" and len(node.get("arguments", "..")) < 2:
+            if folded(path[-1]) == "age" and len(node.get("arguments", "..")) < 2:
                 found.clocks.add("age() of one moment")
         elif node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
-            found.clocks.update({node["column_names"][0].casefold()} & CLOCKS)
+            found.clocks.update({folded(node["column_names"][0])} & CLOCKS)
         for each in (node.get("cte_map") or {}).get("map", ()):
-            found.local_tables.add(each["key"].casefold())
+            found.local_tables.add(folded(each["key"]))
     return found
 
 

@@ -83,6 +83,20 @@ def test_names_mean_nothing_but_themselves(connection, name):
     assert connection.execute("FROM victim").fetchall() == [(1,)]
 
 
+def test_only_ascii_letters_have_two_cases(connection):
+    connection.execute('CREATE TABLE "É" AS SELECT 1 AS x')
+    connection.execute('CREATE SCHEMA "Ö"')
+    write_one(connection, "é", "error", "a", x=2)
+    connection.execute('CREATE SCHEMA "ö"')
+    write_one(connection, "ö.T", "error", "b", x=3)
+    write_one(connection, "Ö.t", "error", "c", x=4)
+
+    for name, x in [("É", 1), ("é", 2), ("ö.t", 3), ("Ö.t", 4)]:
+        assert connection.execute(f"FROM {name}").fetchall() == [(x,)]
+    with pytest.raises(TargetExistsError):
+        write_one(connection, "Ö.T", "error", "d")
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "a.", ".a", "a..b", 'a"b', '"a', "a.b.c.d", '""', '"a"b', "a.."]
 )

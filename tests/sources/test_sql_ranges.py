@@ -163,6 +163,16 @@ def test_the_case_of_the_column_is_that_of_sql(con):
     assert read(con, on="ID").divisions[-1] == 199
 
 
+def test_only_ascii_letters_have_two_cases(con):
+    query = 'SELECT id AS "é", -id AS "É", id AS ID FROM t'
+    assert read(con, query, on="é").divisions[-1] == 199
+    assert read(con, query, on="É").divisions[-1] == 0
+    con.execute('CREATE TEMP MACRO "É"() AS 1')
+    con.execute('CREATE TEMP TABLE "Ö" AS SELECT 1')
+    named = 'WITH "ö" AS (FROM t) SELECT id, id AS "é" FROM "ö"'
+    assert len(read(con, named)) == 200
+
+
 def test_parameters(con):
     for params in ([150], {"low": 150}):
         mark = "?" if isinstance(params, list) else "$low"
