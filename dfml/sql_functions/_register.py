@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["RegisteredFunction", "register", "registered", "unregister"]
 
 _PREFIX = "_dfml_"
-# Name inside the table macro. A column of it would be taken for the row itself.
-_TABLE = '"dfml: the table"'
 
 
 @dataclass(frozen=True)
@@ -390,7 +388,9 @@ def _macros(inner: str, function: _Function) -> list[str]:
         for i, (field, kind) in enumerate(function.model.fields.items())
     )
     name, table = quoted(function.name), quoted(f"{function.name}_table")
-    answer = f"{name}({_TABLE})"
+    # A column of this name would be taken for the row itself.
+    source = quoted(f"the table of {inner}")
+    answer = f"{name}({source})"
     output = (
         f"{answer} AS {quoted(function.model.outputs.names[0])}"
         if function.model.is_single
@@ -399,7 +399,7 @@ def _macros(inner: str, function: _Function) -> list[str]:
     return [
         f"CREATE OR REPLACE TEMP MACRO {name}({row}) AS {inner}(struct_pack({picked}))",
         f'CREATE OR REPLACE TEMP MACRO {table}("the name of a table") AS TABLE '
-        f'SELECT {_TABLE}.*, {output} FROM query_table("the name of a table") {_TABLE}',
+        f'SELECT {source}.*, {output} FROM query_table("the name of a table") {source}',
     ]
 
 

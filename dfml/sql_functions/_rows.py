@@ -45,7 +45,7 @@ _OF_ITS_OWN = """
     UNION ALL SELECT 'its temporary macros' WHERE EXISTS
         (FROM duckdb_functions() WHERE database_name = 'temp' AND NOT internal
             AND function_type IN ('macro', 'table_macro')
-            AND NOT regexp_matches(macro_definition, '^_dfml_|"dfml: the table"'))
+            AND NOT regexp_matches(macro_definition, '^_dfml_|"the table of _dfml_'))
     UNION ALL SELECT 'its temporary types' WHERE EXISTS
         (FROM duckdb_types() WHERE database_name = 'temp' AND NOT internal)
     UNION ALL SELECT 'its temporary sequences' WHERE EXISTS

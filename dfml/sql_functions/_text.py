@@ -115,8 +115,9 @@ class Query:
         self._prefix = "dfml: "
         while any(folded(name).startswith(self._prefix) for name in known):
             self._prefix = f"dfml {self._prefix}"
-        # Under its own name the table would be a column: its rows, as a STRUCT.
-        self._text = f"{source} AS {quoted(f'{self._prefix}rows')}"
+        # Inside a SELECT it has no columns but its own: no rowid, and no column of its
+        # own name, its rows as a STRUCT.
+        self._text = f"(FROM {source}) AS {quoted(f'{self._prefix}rows')}"
         self.added: list[str] = []
         self.conditions: list[tuple[str, str]] = []
 

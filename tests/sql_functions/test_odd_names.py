@@ -274,6 +274,25 @@ def test_columns_named_as_those_of_the_sql(con, keep):
     assert 100.0 in con.sql(sql).fetchall()[0]
 
 
+def test_the_number_of_a_row_is_no_feature(con):
+    con.execute("CREATE TABLE odd AS SELECT 2.0 AS x")
+
+    with pytest.raises(duckdb.BinderException, match="rowid"):
+        con.sql(dfml.export_sql(linear(["x", "rowid"]), "odd"))
+
+
+def test_a_column_of_rows_is_not_the_row(con):
+    con.execute(
+        "CREATE TABLE odd AS SELECT {'x': 100.0, 'y': 100.0} AS \"dfml: the table\", "
+        "2.0 AS x, 3.0 AS y"
+    )
+
+    dfml.register(con, "f", linear(["x", "y"]))
+    answered = con.sql("FROM f_table('odd')")
+    assert answered.project("round(prediction)").fetchall() == [(8,)]
+    dfml.unregister(con, "f")
+
+
 ANY_NAME = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
     min_size=1,
