@@ -250,11 +250,26 @@ def conform(labelled: Any, schema: OutputSchema) -> Any:
         return labelled
     try:
         if schema.is_series:
-            return labelled.astype(schema.dtypes[0]).rename(schema.names[0])
-        return labelled.astype(dict(zip(schema.names, schema.dtypes, strict=True)))
+            return _cast(labelled, schema.dtypes[0]).rename(schema.names[0])
+        pairs = zip(labelled.items(), schema.dtypes, strict=True)
+        columns = [_cast(column, dtype) for (_, column), dtype in pairs]
+        return pd.concat(columns, axis=1).set_axis(list(schema.names), axis=1)
     except (TypeError, ValueError) as err:
         raise UnknownOutputError(
             f"The estimator returned values of other types than expected: {err}.\n\n"
             "Hint: pass meta= with the types it really returns, or fit it on a lazy "
             "table, with Incremental or IID."
         ) from err
+
+
+def _cast(column: Any, dtype: str) -> Any:
+    """Cast one column; text and objects do not become other values."""
+    cast = column.astype(dtype)
+    was_text = kind_of(column.dtype) == "text"
+    if was_text and kind_of(cast.dtype) in ("number", "text"):
+        is_other = cast.astype(object) != column.astype(object)
+        is_other = np.where(column.isna(), cast.notna(), is_other)
+        if is_other.any():
+            value = column[is_other].iloc[0]
+            raise ValueError(f"{value!r} in {column.name!r}, which is to be {dtype}")
+    return cast

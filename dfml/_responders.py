@@ -19,6 +19,7 @@ from sklearn.base import is_regressor
 from sklearn.utils.validation import _num_samples
 
 from dfml._arrays import conform, label_result, pack_features
+from dfml._learnt_columns import example_rows, with_known_nones
 from dfml._responses import RESPONSES
 from dfml._schema import Contract, OutputSchema, array_dtype, listed
 from dfml._threads import limit_threads, threads_per_task
@@ -42,6 +43,8 @@ def call(
     BLAS and OpenMP share the cores.
     """
     config = {**config, "transform_output": "default"}
+    if name != "inverse_transform":
+        X = with_known_nones(estimator, X)
     with (
         config_context(**config),
         parallel_config(backend="sequential"),
@@ -244,13 +247,18 @@ def _schema_from_probe(
     targets: Sequence[Hashable],
     params: dict[str, Any],
 ) -> OutputSchema | None:
-    """Ask the estimator about two rows of ones; text columns cannot be made up."""
-    dtype = array_dtype(meta) if isinstance(meta, pd.DataFrame) else None
-    if dtype is None:
+    """Ask the estimator about two rows that are made up."""
+    if not isinstance(meta, pd.DataFrame):
         return None
+    estimator, dtype = owner._response_estimator, array_dtype(meta)
+    if dtype is None:
+        rows: Any = example_rows(estimator, meta)
+        if rows is None:
+            return None
+        return probe(estimator, name, rows, targets, params, infer=True)
     ones = np.ones((2, len(meta.columns)), dtype=dtype)
     rows = pd.DataFrame(ones, columns=meta.columns) if knows_names(owner) else ones
-    return probe(owner._response_estimator, name, rows, targets, params)
+    return probe(estimator, name, rows, targets, params)
 
 
 def probe(
@@ -259,6 +267,8 @@ def probe(
     rows: Any,
     targets: Sequence[Hashable],
     params: dict[str, Any] | None = None,
+    *,
+    infer: bool = False,
 ) -> OutputSchema | None:
     """Read the schema of a response off its answer to a few rows.
 
@@ -274,6 +284,9 @@ def probe(
         Names of the target columns.
     params : dict, optional
         Further arguments of the method.
+    infer : bool, default=False
+        Whether a column of objects, as text and numbers in one array are, gets the type
+        of its values; only for rows without a missing value.
 
     Returns
     -------
@@ -287,7 +300,8 @@ def probe(
             result = call(estimator, name, rows, get_config(), params or {})
             names = response.columns(estimator, result, targets)
         index = pd.RangeIndex(len(rows))
-        return OutputSchema.of(label_result(result, index, names))
+        labelled = label_result(result, index, names)
+        return OutputSchema.of(labelled.infer_objects() if infer else labelled)
     except Exception:  # noqa: BLE001 - any refusal of the rows means "not known"
         return None
 

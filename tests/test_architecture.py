@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_relations",),
     ("_streams",),
     ("_responses",),
+    ("_learnt_columns",),
     ("_responders",),
     ("_partitionwise",),
     ("_scoring",),

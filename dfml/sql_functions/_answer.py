@@ -31,7 +31,6 @@ from dfml.sql_functions._fields import (
     ARROW_OF,
     as_owner,
     field_types,
-    fields_with_none,
     is_text,
 )
 
@@ -58,14 +57,11 @@ class SqlModel:
         The response method.
     outputs : pyarrow Schema
         What it returns.
-    nones : tuple of str
-        Fields in which the model knows None, which NULL is then, and not NaN.
     """
 
     fields: dict[str, str]
     responder: Responder
     outputs: Any
-    nones: tuple[str, ...] = ()
 
     @property
     def class_name(self) -> str:
@@ -95,11 +91,7 @@ class SqlModel:
 
     def _rows(self, columns: Sequence[Any]) -> Any:
         if self.responder.dtype is None:
-            rows = to_pandas(pa.table(list(columns), names=list(self.fields)))
-            for name in self.nones:
-                values = rows[name].astype(object)
-                rows[name] = values.where(values.notna(), None)
-            return rows
+            return to_pandas(pa.table(list(columns), names=list(self.fields)))
         array = to_array(columns, np.dtype("float64"))  # NULL becomes NaN
         if not self.responder.named:
             return array
@@ -177,8 +169,7 @@ def make_sql_model(
         ) from err
     outputs = _outputs(where, answers.schema)
     responder = _for_arrays(answers.responders[0])
-    nones = tuple(fields_with_none(responder.estimator, list(fields)))
-    return SqlModel(fields, responder, outputs, nones)
+    return SqlModel(fields, responder, outputs)
 
 
 def _outputs(where: str, schema: Any) -> Any:

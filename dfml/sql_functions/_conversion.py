@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dfml._learnt_columns import plain
 from dfml.sources._columns import quoted
-from dfml.sql_functions._fields import plain
 from dfml.sql_functions._linear import LINEAR
 from dfml.sql_functions._steps import refusal, transform
 from dfml.sql_functions._text import Query, number, sum_of, text

@@ -7,12 +7,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
-from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from dfml import ParallelPostFit
 from dfml.exceptions import (
@@ -165,18 +163,32 @@ def test_meta_that_cannot_be_known(table, frame):
     assert answer.compute().tolist() == table["late"].tolist()
 
 
+def numbers_of_two_rows(X):
+    return np.array([[1.0]] * 2 if len(X) == 2 else X[["late"]], dtype=object)
+
+
 def test_answers_of_other_types_than_expected(table, frame):
-    mixed = make_column_transformer(
-        (SimpleImputer(strategy="most_frequent"), ["late"]), remainder="passthrough"
-    )
-    mixed.fit(table[["late", "a"]])
-    model, rows = ParallelPostFit(mixed), frame[["late", "a"]]
+    model = ParallelPostFit(FunctionTransformer(numbers_of_two_rows))
     with pytest.raises(
         UnknownOutputError, match=r"float: '(no|yes)'[\s\S]* pass meta="
     ):
-        model.transform(rows).compute()
-    answer = model.transform(rows, meta=table[["late", "a"]].iloc[:0]).compute()
-    pd.testing.assert_frame_equal(answer, table[["late", "a"]])
+        model.transform(frame[["late"]]).compute()
+    meta = table[["late"]].iloc[:0]
+    answer = model.transform(frame[["late"]], meta=meta).compute()
+    pd.testing.assert_frame_equal(answer, table[["late"]])
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [("1", "float64"), (1.5, "int64"), (None, "bool"), (1, "str")]
+)
+def test_objects_do_not_become_other_values(frame, value, dtype):
+    def answer(X):
+        return np.array([[value]] * len(X), dtype=object)
+
+    model = ParallelPostFit(FunctionTransformer(answer))
+    meta = pd.DataFrame({"x": pd.Series([], dtype=dtype)})
+    with pytest.raises(UnknownOutputError, match=rf"{value!r} in 'x'.* to be {dtype}"):
+        model.transform(frame[["late"]], meta=meta).compute()
 
 
 def test_configuration_reaches_the_tasks(frame):

@@ -1,0 +1,198 @@
+"""What a fitted model has learnt about the columns of its table.
+
+scikit-learn keeps the names of the columns and nothing else of the table, so the rest
+is asked of the steps of the model that see these columns.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_object_dtype
+
+from dfml._schema import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["example_rows", "first_steps", "plain", "selected", "with_known_nones"]
+
+
+def example_rows(estimator: Any, meta: pd.DataFrame) -> pd.DataFrame | None:
+    """Make two rows that a model should take: ones, or a value that it has learnt.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    meta : pandas DataFrame
+        Its columns. One of Python objects, as in a frame made of names alone, is of
+        text where the model has learnt text, and else of numbers.
+
+    Returns
+    -------
+    rows : pandas DataFrame or None
+        Two equal rows without a missing value; None if there are times and the like of
+        which the model has learnt no value.
+    """
+    known = dict(_known_values(estimator, list(meta.columns)))
+    values = {}
+    for name, dtype in meta.dtypes.items():
+        is_open = is_object_dtype(dtype)
+        kind = "number" if is_open else kind_of(dtype)
+        if name in known:
+            values[name] = _twice(known[name])
+        elif kind == "text":
+            values[name] = _twice("text")
+        elif kind == "number":
+            is_numpy = isinstance(dtype, np.dtype) and not is_open
+            values[name] = _twice(dtype.type(1) if is_numpy else 1.0)
+        else:
+            return None
+    return pd.DataFrame(values)
+
+
+def _twice(value: Any) -> pd.Series[Any]:
+    return pd.Series([value] * 2, dtype="str" if isinstance(value, str) else None)
+
+
+def _known_values(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Find the columns of text and times of a model that was fitted elsewhere.
+
+    Only the names of the columns are kept by scikit-learn, so the kind is asked of the
+    steps that take other things than numbers: encoders and imputers by the values they
+    have learnt, and vectorizers by their vocabulary. Yields a value for each column.
+    """
+    for step, columns in first_steps(estimator, names):
+        if hasattr(step, "vocabulary_"):
+            yield from ((name, "text") for name in columns)
+        learnt = getattr(step, "categories_", getattr(step, "statistics_", ()))
+        if len(learnt) == len(columns):
+            for name, values in zip(columns, learnt, strict=True):
+                kinds = (str, np.datetime64, datetime)
+                found = [v for v in np.atleast_1d(values) if isinstance(v, kinds)]
+                if found:
+                    yield name, str(found[0]) if isinstance(found[0], str) else found[0]
+
+
+def with_known_nones(estimator: Any, X: Any) -> Any:
+    """Give missing values as None where that is what the model has learnt to take.
+
+    In memory, a column of Python objects can hold None, and encoders tell it from NaN.
+    Lazy tables and SQL have one kind of missing value, which reaches a model as NaN.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X : DataFrame or array
+        Rows for it.
+
+    Returns
+    -------
+    X : DataFrame or array
+        The same object if the model knows no None.
+    """
+    if getattr(X, "ndim", 0) != 2:
+        return X
+    is_frame = isinstance(X, pd.DataFrame)
+    names = list(X.columns) if is_frame else list(range(X.shape[1]))
+    for name in set(_columns_with_none(estimator, names)).intersection(names):
+        values = (X[name] if is_frame else pd.Series(X[:, name])).astype(object)
+        values = values.mask(values.isna(), None)
+        if is_frame:
+            X = X.copy(deep=False)
+            X[name] = values
+        else:
+            X = X.astype(object)
+            X[:, name] = values
+    return X
+
+
+def _columns_with_none(estimator: Any, names: list[Any]) -> Iterator[Any]:
+    """Find the columns in which a model knows None, and does not know NaN too."""
+    for step, columns in first_steps(estimator, names):
+        if getattr(step, "missing_values", np.nan) is None:
+            yield from columns
+        learnt = getattr(step, "categories_", ())
+        if len(learnt) == len(columns):
+            for name, values in zip(columns, learnt, strict=True):
+                has_nan = any(value != value for value in values[-1:])
+                if not has_nan and any(value is None for value in values):
+                    yield name
+
+
+def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
+    """List the steps that see columns of the table, with the names of the columns.
+
+    Imputers leave columns where they are, so the step behind one is listed too.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    names : list
+        Its columns.
+
+    Yields
+    ------
+    step, columns : tuple
+        A step may come as a text, ``"passthrough"``.
+    """
+    estimator = plain(estimator)
+    inside = _steps_inside(estimator, names)
+    if not inside:
+        yield estimator, names
+    for step, columns in inside:
+        yield from first_steps(step, columns)
+
+
+def _steps_inside(estimator: Any, names: list[Any]) -> list[tuple[Any, list[Any]]]:
+    """List what is given columns by an estimator that leaves them as they are."""
+    if hasattr(estimator, "transformers_"):
+        return [
+            (s, selected(columns, names)) for _, s, columns in estimator.transformers_
+        ]
+    if getattr(estimator, "steps", None):
+        first: list[Any] = []
+        for _, step in estimator.steps:
+            first.append(step)
+            if not hasattr(plain(step), "statistics_") and step not in (
+                None,
+                "passthrough",
+            ):
+                break
+    elif hasattr(estimator, "named_estimators_"):  # voting and stacking
+        first = list(estimator.estimators_)
+    elif hasattr(estimator, "transformer_list"):
+        first = [step for _, step in estimator.transformer_list]
+    elif hasattr(estimator, "calibrated_classifiers_"):
+        first = [each.estimator for each in estimator.calibrated_classifiers_]
+    else:
+        # Boosted histograms encode their categories with a preprocessor.
+        kept = ("_preprocessor", "best_estimator_", "regressor_")
+        found = (getattr(estimator, name, None) for name in kept)
+        first = [each for each in found if each is not None]
+    return [(step, names) for step in first]
+
+
+def plain(estimator: Any) -> Any:
+    """Return the scikit-learn estimator inside one of dfml; others as they are."""
+    return getattr(estimator, "_response_estimator", estimator)
+
+
+def selected(columns: Any, names: list[Any]) -> list[Any]:
+    """Return the names that a ColumnTransformer's selection stands for."""
+    if isinstance(columns, str):
+        return [columns]
+    index = pd.Index(names)
+    if isinstance(columns, slice):
+        by_name = isinstance(columns.start, str) or isinstance(columns.stop, str)
+        at = index.slice_indexer(columns.start, columns.stop) if by_name else columns
+        return list(index[at])
+    chosen = np.atleast_1d(np.asarray(columns))
+    by_position = chosen.dtype.kind in "iub"
+    return list(index[chosen]) if by_position else list(columns)
