@@ -9,7 +9,7 @@ import click
 from dfml.cli._checks import check_option, read_checks
 from dfml.cli._command import names_option, output_options, print_json, print_table
 from dfml.cli._model import model_argument, read_model, trust_option
-from dfml.cli._rows import is_sql
+from dfml.cli._rows import database_option, open_places
 from dfml.cli._status import Status
 from dfml.sinks._targets import FORMATS, MODES
 from dfml.table import predict_table
@@ -28,6 +28,8 @@ Examples:
   dfml predict late.skops lake/ scored/ --keep-none --mode overwrite --json
   dfml predict late.skops lake/ scored/ --format delta --partition-by month
   dfml predict late.skops lake/ warehouse.duckdb --table scored --mode append
+  dfml predict late.skops "FROM flights WHERE month = 12 ORDER BY id" \\
+      scored/ --database air.duckdb
 """
 
 
@@ -59,6 +61,7 @@ Examples:
     help="What TARGET is. If not given, a folder with a _delta_log is delta, *.duckdb,"
     " *.ddb and *.db are duckdb, and any other path is parquet.",
 )
+@database_option
 @click.option("--table", metavar="NAME", help="Table in the database file TARGET.")
 @names_option("--partition-by", help="Columns that a new table is partitioned by.")
 @click.option(
@@ -89,6 +92,7 @@ def predict(
     keep_none: bool,
     mode: str,
     format: str | None,
+    database: Path | None,
     table: str | None,
     partition_by: list[str] | None,
     resume: bool,
@@ -102,24 +106,23 @@ def predict(
 ) -> None:
     """Write the predictions of MODEL for SOURCE to TARGET.
 
-    SOURCE is Parquet, as a file, a glob or a folder, the folder of a Delta table, or
-    the *.metadata.json of an Iceberg table. TARGET is a folder to make, or a DuckDB
-    database file with --table. It changes when all rows are written, in one step.
+    SOURCE is Parquet, as a file, a glob or a folder, the folder of a Delta table, the
+    *.metadata.json of an Iceberg table, SQL text or a .sql file. TARGET is a folder to
+    make, or a DuckDB database file with --table, which may be that of the SQL. It
+    changes when all rows are written, in one step.
     """
     if keep_none and keep is not None:
         raise click.UsageError("Give --keep or --keep-none, not both.")
-    if is_sql(source):
-        raise click.UsageError(
-            "SOURCE of predict is a table, not SQL. Write its result first, COPY (...)"
-            " TO 'rows.parquet', or use predict_table with a relation in Python."
-        )
     chosen = read_checks(checks)
     fitted = read_model(model, trust)
-    with Status("predicting") as status:
+    with (
+        open_places("dfml predict", source, target, database) as (rows, place),
+        Status("predicting") as status,
+    ):
         report = predict_table(
             fitted,
-            source,
-            target,
+            rows,
+            place,
             method=list(methods),
             keep=[] if keep_none else keep,
             mode=mode,

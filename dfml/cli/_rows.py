@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import re
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,14 +16,22 @@ import dfml
 from dfml._digest import content_digest
 from dfml.exceptions import ColumnMismatchError, SourceError
 from dfml.sources._open import open_frame
+from dfml.sources._query import bind_query, database_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import dask.dataframe as dd
     import duckdb
 
-__all__ = ["Rows", "choose_columns", "is_sql", "source_options"]
+__all__ = [
+    "Rows",
+    "choose_columns",
+    "database_option",
+    "is_sql",
+    "open_places",
+    "source_options",
+]
 
 SQL_START = re.compile(
     r"\s*\(*\s*(select|with|from|values|pivot|--|/\*)", re.IGNORECASE
@@ -32,17 +41,20 @@ SQL_START = re.compile(
 _DUCKDB_MAGIC = b"DUCK"
 
 
+database_option = click.option(
+    "--database",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="DuckDB file that the SQL runs in, opened read-only.",
+)
+
+
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add SOURCE and the options that say how to read it."""
     options = [
         click.argument("source", required=False),
         click.option("--sql", metavar="TEXT", help="SQL text, in place of SOURCE."),
-        click.option(
-            "--database",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            metavar="FILE",
-            help="DuckDB file that the SQL runs in, opened read-only.",
-        ),
+        database_option,
         click.option(
             "--rows-per-partition",
             type=click.IntRange(min=1),
@@ -96,10 +108,7 @@ class Rows:
         if query is not None:
             return self._run(query)
         if self.database is not None or self.rows_per_partition is not None:
-            raise click.UsageError(
-                f"--database and --rows-per-partition go with SQL. {source!r} is"
-                " neither SQL text nor a .sql file; a whole table is 'FROM name'."
-            )
+            _refuse_option("--database and --rows-per-partition go", str(source))
         return _read_table(self.where, str(source))
 
     def _run(self, query: str) -> dd.DataFrame:
@@ -121,6 +130,59 @@ class Rows:
         """Remove the rows that were kept."""
         for place in self.kept:
             shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def open_places(
+    where: str, source: str, target: str, database: Path | None
+) -> Iterator[tuple[Any, Any]]:
+    """Open a source and a target for :func:`dfml.predict_table`.
+
+    Parameters
+    ----------
+    where : str
+        The command, for messages.
+    source : str
+        SQL text, a .sql file, or a path.
+    target : str
+        A path.
+    database : Path, optional
+        File that SQL runs in. As the target too it is open for writing.
+
+    Yields
+    ------
+    source, target : tuple
+        A relation that has not run in place of SQL, and its connection in place of the
+        path of its own database; other paths as they are.
+
+    Raises
+    ------
+    click.UsageError
+        If the database goes with no SQL, or there is no such .sql file.
+    SourceError
+        If there is nothing to read, or the database cannot be opened.
+    QueryError
+        If DuckDB refuses the SQL.
+    """
+    query = _query_in(source)
+    if query is None:
+        if database is not None:
+            _refuse_option("--database goes", source)
+        _check_is_table(where, source)
+        yield source, target
+        return
+    both = database is not None and database.resolve() == Path(target).resolve()
+    with _open_database(where, database, read_only=not both) as connection:
+        with database_errors(query, where):
+            relation = bind_query(query, connection, None)
+        yield relation, connection if both else target
+
+
+def _refuse_option(goes: str, source: str) -> NoReturn:
+    raise click.UsageError(
+        f"{goes} with SQL. {source!r} is neither SQL text nor a .sql file; a whole"
+        " table is 'FROM name'."
+    )
 
 
 def _query_in(source: str) -> str | None:
@@ -146,19 +208,22 @@ def _is_text(source: str) -> bool:
     return bool(SQL_START.match(source)) and any(map(str.isspace, source))
 
 
-def _open_database(where: str, database: Path | None) -> duckdb.DuckDBPyConnection:
+def _open_database(
+    where: str, database: Path | None, *, read_only: bool = True
+) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     if database is None:
         return duckdb.connect()
     try:
-        return duckdb.connect(str(database), read_only=True)
+        return duckdb.connect(str(database), read_only=read_only)
     except duckdb.Error as err:
         raise SourceError.expecting(
             where,
-            "--database to be a DuckDB file that can be read",
+            f"--database to be a DuckDB file that can be "
+            f"{'read' if read_only else 'written to'}",
             f"{str(database)!r}: {str(err).rstrip(' .')}",
-            "end the program that has it open for writing"
+            f"end the program that has it open{' for writing' if read_only else ''}"
             if "Could not set lock" in str(err)
             else "name a file that DuckDB has made; SQL reads other files by itself, "
             "FROM 'rows.parquet'",
@@ -166,12 +231,18 @@ def _open_database(where: str, database: Path | None) -> duckdb.DuckDBPyConnecti
 
 
 def _read_table(where: str, source: str) -> dd.DataFrame:
+    _check_is_table(where, source)
+    return open_frame(where, source)
+
+
+def _check_is_table(where: str, source: str) -> None:
+    """Refuse a path where nothing is, and a database, which holds many tables."""
     if not Path(source).exists() and not glob.glob(source, recursive=True):
         raise SourceError.expecting(
             where,
             "SQL text, a .sql file, a Parquet file, glob or folder, or a Delta table",
             f"{source!r}, where there is nothing",
-            "check the path; SQL that starts with another word is taken by --sql",
+            "check the path; SQL that starts with another word goes into a .sql file",
         )
     if _is_database(source):
         raise SourceError.expecting(
@@ -180,7 +251,6 @@ def _read_table(where: str, source: str) -> dd.DataFrame:
             f"{source!r}, a DuckDB file",
             f'name one of its tables: "FROM name" --database {source}',
         )
-    return open_frame(where, source)
 
 
 def _is_database(source: str) -> bool:

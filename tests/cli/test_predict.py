@@ -130,12 +130,77 @@ def test_bad_options(run, model, lake, target, args, code, message):
     assert not target.exists()
 
 
-@pytest.mark.parametrize("source", ["SELECT 1 AS a", "rows.sql"])
-def test_sql_is_no_source(run, model, target, source):
-    result = run("predict", model, source, target)
+QUERY = "SELECT id, a, b FROM parcels WHERE id < 500 ORDER BY id"
 
-    assert result.exit_code == 2, result.output
-    assert "SOURCE of predict is a table, not SQL" in result.stderr
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_sql_is_a_source(run, model, lake, database, target, tmp_path, is_file):
+    source = tmp_path / "rows.sql" if is_file else QUERY
+    if is_file:
+        source.write_text(QUERY)
+    command = ["predict", model, source, target, "--database", database]
+    result = run(*command)
+
+    assert result.exit_code == 0, result.output
+    rows = scored(target)
+    assert rows.columns.tolist() == ["id", "a", "b", "prediction"]
+    frame = dd.read_parquet(lake)
+    expected = load_model(model).predict(frame[frame["id"] < 500]).compute()
+    assert rows["prediction"].tolist() == expected.tolist()
+    assert "nothing to do" in run(*command).stdout
+
+
+def test_sql_reads_files_without_a_database(run, model, lake, target):
+    result = run("predict", model, f"FROM '{lake}/*.parquet'", target)
+    assert result.exit_code == 0, result.output
+    assert len(scored(target)) == 600
+
+
+def test_from_a_database_back_into_it(run, model, database, tmp_path):
+    copy = shutil.copy(database, tmp_path / "copy.duckdb")
+    command = ["predict", model, QUERY, copy, "--database", copy, "--table", "scored"]
+    for _ in range(2):
+        result = run(*command)
+        assert result.exit_code == 0, result.output
+    assert "nothing to do" in result.stdout
+    with duckdb.connect(copy) as con:
+        assert con.sql("SELECT count(*) FROM scored").fetchall() == [(500,)]
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message"),
+    [
+        ("WITH t AS (SELECT 1) DELETE FROM parcels", 1, "a SELECT"),
+        ("SELECT 1; DROP TABLE parcels", 1, "exactly one SQL statement"),
+        ("SELECT a FROM nowhere WHERE 1", 1, "nowhere does not exist"),
+        ("SELECT a FROM parcels", 1, r"missing: ['b']"),
+        ("missing.sql", 2, "no file 'missing.sql'"),
+        ("lake", 2, "--database goes with SQL. 'lake' is neither"),
+    ],
+)
+def test_bad_sql_changes_nothing(run, model, database, tmp_path, source, code, message):
+    copy = shutil.copy(database, tmp_path / "copy.duckdb")
+    options = ["--database", copy, "--table", "scored"]
+    result = run("predict", model, source, copy, *options)
+
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    with duckdb.connect(copy, read_only=True) as con:
+        assert con.sql("SHOW TABLES").fetchall() == [("parcels",)]
+        assert con.sql("SELECT count(*) FROM parcels").fetchall() == [(600,)]
+
+
+def test_a_database_is_no_source_by_itself(run, model, database, target):
+    result = run("predict", model, database, target)
+    assert result.exit_code == 1, result.output
+    assert f'"FROM name" --database {database}' in result.stderr
+
+
+def test_a_database_that_is_written_to_elsewhere(run, model, database, target):
+    with duckdb.connect(str(database)):
+        result = run("predict", model, QUERY, target, "--database", database)
+    assert result.exit_code == 1, result.output
+    assert "--database to be a DuckDB file that can be read" in result.stderr
 
 
 def test_nothing_to_do(run, model, lake, target):
