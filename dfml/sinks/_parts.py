@@ -13,6 +13,7 @@ import pandas as pd
 
 from dfml._finishing import AtOnce, Beside, Finished
 from dfml._partitions import Partitions, Turn
+from dfml._schema import listed
 from dfml.exceptions import BadFileError, CheckFailedError, SourceError
 from dfml.sinks._checks import Meter, check_figures, covers, merge_figures
 from dfml.sinks._shipping import Shipped
@@ -228,6 +229,8 @@ def run_parts(
             progress(n_seen, len(parts))
     _drop_skipped(done, parts, staged)
     if errors and not done.records:
+        files = listed(done.skipped)
+        errors[0].add_note(f"dfml: all files of the source are broken: {files}.")
         raise errors[0]
     return done
 

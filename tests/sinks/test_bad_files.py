@@ -151,8 +151,10 @@ def test_all_files_are_broken(tmp_path, lake, model, kind):
     for path in lake.iterdir():
         DAMAGES[kind](path)
 
-    with pytest.raises(BadFileError, match=r"0\.parquet"):
+    with pytest.raises(BadFileError, match=r"0\.parquet") as caught:
         dfml.predict_table(model, lake, tmp_path / "out", on_bad_file="skip")
+    said = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+    assert "2.parquet" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -345,6 +345,15 @@ def test_features_that_change_nothing_are_taken(root):
         read_all(root)
 
 
+def test_bytes_that_partition_a_table_are_refused(root):
+    rows = pa.table({"x": [1, 2], "k": pa.array([b"a", b"\x01\xff"])})
+    deltalake.write_deltalake(root, rows, partition_by="k")
+
+    assert sorted(read_all(root, ["x"])["x"].to_pylist()) == [1, 2]
+    with pytest.raises(SourceError, match="partition columns .* binary in 'k'"):
+        read_all(root)
+
+
 @pytest.mark.parametrize("source", ["*.parquet", "k=1", "k=1/*"])
 def test_files_of_a_delta_table_are_no_table(root, source):
     rows = pa.table({"x": [1], "k": [1]})
