@@ -16,7 +16,7 @@ from pandas.api.types import is_object_dtype
 from dfml._schema import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["example_rows", "first_steps", "plain", "selected", "with_known_nones"]
 
@@ -69,13 +69,24 @@ def _known_values(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, Any]]
     for step, columns in first_steps(estimator, names):
         if hasattr(step, "vocabulary_"):
             yield from ((name, "text") for name in columns)
-        learnt = getattr(step, "categories_", getattr(step, "statistics_", ()))
-        if len(learnt) == len(columns):
-            for name, values in zip(columns, learnt, strict=True):
-                kinds = (str, np.datetime64, datetime)
-                found = [v for v in np.atleast_1d(values) if isinstance(v, kinds)]
-                if found:
-                    yield name, str(found[0]) if isinstance(found[0], str) else found[0]
+        for name, values in _learnt(step, ("categories_", "statistics_"), columns):
+            kinds = (str, np.datetime64, datetime)
+            known = values if isinstance(values, np.ndarray) else [values]
+            found = [value for value in known if isinstance(value, kinds)]
+            if found:
+                yield name, str(found[0]) if isinstance(found[0], str) else found[0]
+
+
+def _learnt(
+    step: Any, attributes: Sequence[str], columns: Sequence[Any]
+) -> Iterator[tuple[Any, Any]]:
+    """Yield what a step has learnt about each of its columns, if it has."""
+    for attribute in attributes:
+        learnt = getattr(step, attribute, None)
+        # Others than scikit-learn may mean something else by these names.
+        if isinstance(learnt, (list, np.ndarray)) and len(learnt) == len(columns):
+            yield from zip(columns, learnt, strict=True)
+            return
 
 
 def with_known_nones(estimator: Any, X: Any) -> Any:
@@ -117,12 +128,14 @@ def _columns_with_none(estimator: Any, names: list[Any]) -> Iterator[Any]:
     for step, columns in first_steps(estimator, names):
         if getattr(step, "missing_values", np.nan) is None:
             yield from columns
-        learnt = getattr(step, "categories_", ())
-        if len(learnt) == len(columns):
-            for name, values in zip(columns, learnt, strict=True):
-                has_nan = any(value != value for value in values[-1:])
-                if not has_nan and any(value is None for value in values):
-                    yield name
+        for name, values in _learnt(step, ("categories_",), columns):
+            known = values if isinstance(values, np.ndarray) else ()
+            # Where both are known, NaN is the last.
+            has_nan = (
+                len(known) and isinstance(known[-1], float) and np.isnan(known[-1])
+            )
+            if not has_nan and any(value is None for value in known):
+                yield name
 
 
 def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:

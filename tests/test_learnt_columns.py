@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.impute import SimpleImputer
@@ -117,6 +117,22 @@ def test_nan_stays_nan_where_the_model_knows_both():
 
     answers = dfml.ParallelPostFit(model).predict(frame)
     assert answers.compute()[2] == model.predict(X)[2] == 2
+
+
+@pytest.mark.parametrize("learnt", [None, 1, {"a": [None]}, [None, None], [1]])
+def test_what_others_mean_by_categories(rows, learnt):
+    class Other(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_, self.categories_ = np.unique(y), learnt
+            return self
+
+        def predict(self, X):
+            return np.where(X["n"] > 1, *self.classes_)
+
+    X = rows[["n"]]
+    model = dfml.ParallelPostFit(Other().fit(X, rows["label"]))
+    answers = model.predict(dd.from_pandas(X, npartitions=2)).compute()
+    assert_array_equal(answers, np.where(X["n"] > 1, "a", "b"))
 
 
 def test_the_rows_of_the_caller_stay_as_they_are(rows):
