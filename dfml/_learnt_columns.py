@@ -129,13 +129,15 @@ def _columns_with_none(estimator: Any, names: list[Any]) -> Iterator[Any]:
         if getattr(step, "missing_values", np.nan) is None:
             yield from columns
         for name, values in _learnt(step, ("categories_",), columns):
-            known = values if isinstance(values, np.ndarray) else ()
+            known = list(values) if isinstance(values, np.ndarray) else []
             # Where both are known, NaN is the last.
-            has_nan = (
-                len(known) and isinstance(known[-1], float) and np.isnan(known[-1])
-            )
+            has_nan = any(map(_is_nan, known[-1:]))
             if not has_nan and any(value is None for value in known):
                 yield name
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and bool(np.isnan(value))
 
 
 def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
