@@ -138,7 +138,9 @@ def test_columns_are_known_by_their_identifiers(place):
 
     (row,) = rows_in(place, "ns.t").to_pylist()
     assert row == {"x": 1.0, "note": None, "l": [{"w": "a", "v": 1}], "m": [("k", 2)]}
-    again = table.set_column(2, "l", pa.array([[{"w": "b", "v": 3}]]))
+    pair = pa.struct([("w", pa.string()), ("v", pa.int64())])
+    column = pa.array([[{"w": "b", "v": 3}]], pa.list_(pair))
+    again = table.set_column(2, "l", column)
     write_job(
         open_target("write", place.catalog, **names),
         "b" * 32,
