@@ -18,7 +18,16 @@ from dfml._schema import kind_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["example_rows", "first_steps", "plain", "selected", "with_known_nones"]
+    from dfml._schema import Kind
+
+__all__ = [
+    "example_rows",
+    "first_steps",
+    "learnt_kinds",
+    "plain",
+    "selected",
+    "with_known_nones",
+]
 
 
 def example_rows(estimator: Any, meta: pd.DataFrame) -> pd.DataFrame | None:
@@ -66,7 +75,11 @@ def _known_values(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, Any]]
     steps that take other things than numbers: encoders and imputers by the values they
     have learnt, and vectorizers by their vocabulary. Yields a value for each column.
     """
-    for step, columns in first_steps(estimator, names):
+    steps = list(first_steps(estimator, names))
+    used = {name for step, columns in steps if step != "drop" for name in columns}
+    # Text takes whatever is in a column that nobody looks at.
+    yield from ((name, "text") for name in names if name not in used)
+    for step, columns in steps:
         if hasattr(step, "vocabulary_"):
             yield from ((name, "text") for name in columns)
         for name, values in _learnt(step, ("categories_", "statistics_"), columns):
@@ -87,6 +100,37 @@ def _learnt(
         if isinstance(learnt, (list, np.ndarray)) and len(learnt) == len(columns):
             yield from zip(columns, learnt, strict=True)
             return
+
+
+def learnt_kinds(estimator: Any, names: Sequence[Any]) -> dict[Any, Kind]:
+    """Tell which columns are numbers, and which are text, to the encoders of a model.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    names : sequence
+        Its columns.
+
+    Returns
+    -------
+    kinds : dict
+        Of the columns whose categories are all of one kind.
+    """
+    kinds: dict[Any, Kind] = {}
+    for step, columns in first_steps(estimator, list(names)):
+        for name, values in _learnt(step, ("categories_",), columns):
+            known = values if isinstance(values, np.ndarray) else ()
+            found = {_kind_of_value(v) for v in known if v is not None and v == v}
+            if found == {"number"} or found == {"text"}:
+                kinds[name] = found.pop()
+    return kinds
+
+
+def _kind_of_value(value: Any) -> Kind:
+    if isinstance(value, str):
+        return "text"
+    return "number" if isinstance(value, (int, float, np.number, np.bool_)) else "other"
 
 
 def with_known_nones(estimator: Any, X: Any) -> Any:
@@ -131,13 +175,9 @@ def _columns_with_none(estimator: Any, names: list[Any]) -> Iterator[Any]:
         for name, values in _learnt(step, ("categories_",), columns):
             known = list(values) if isinstance(values, np.ndarray) else []
             # Where both are known, NaN is the last.
-            has_nan = any(map(_is_nan, known[-1:]))
+            has_nan = any(value != value for value in known[-1:])
             if not has_nan and any(value is None for value in known):
                 yield name
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and bool(np.isnan(value))
 
 
 def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
@@ -171,27 +211,45 @@ def _steps_inside(estimator: Any, names: list[Any]) -> list[tuple[Any, list[Any]
         return [
             (s, selected(columns, names)) for _, s, columns in estimator.transformers_
         ]
+    return [(step, names) for step in _first_inside(estimator)]
+
+
+def _first_inside(estimator: Any) -> list[Any]:
+    """List the steps that are given all columns, as they are."""
     if getattr(estimator, "steps", None):
-        first: list[Any] = []
-        for _, step in estimator.steps:
-            first.append(step)
-            if not hasattr(plain(step), "statistics_") and step not in (
-                None,
-                "passthrough",
-            ):
-                break
-    elif hasattr(estimator, "named_estimators_"):  # voting and stacking
-        first = list(estimator.estimators_)
-    elif hasattr(estimator, "transformer_list"):
-        first = [step for _, step in estimator.transformer_list]
-    elif hasattr(estimator, "calibrated_classifiers_"):
-        first = [each.estimator for each in estimator.calibrated_classifiers_]
-    else:
-        # Boosted histograms encode their categories with a preprocessor.
-        kept = ("_preprocessor", "best_estimator_", "regressor_")
-        found = (getattr(estimator, name, None) for name in kept)
-        first = [each for each in found if each is not None]
-    return [(step, names) for step in first]
+        return _start_of_pipeline(estimator)
+    if hasattr(estimator, "named_estimators_"):  # voting and stacking
+        return list(estimator.estimators_)
+    if hasattr(estimator, "transformer_list"):
+        return [step for _, step in estimator.transformer_list]
+    if hasattr(estimator, "calibrated_classifiers_"):
+        return [each.estimator for each in estimator.calibrated_classifiers_]
+    if _holds_pipelines(estimator):  # one for each output, class or sample
+        return list(estimator.estimators_[:1])
+    # Boosted histograms encode their categories with a preprocessor.
+    kept = ("_preprocessor", "best_estimator_", "regressor_")
+    found = (getattr(estimator, name, None) for name in kept)
+    return [each for each in found if each is not None]
+
+
+def _start_of_pipeline(pipeline: Any) -> list[Any]:
+    """List the steps up to the first that does not leave columns where they are."""
+    first: list[Any] = []
+    for _, step in pipeline.steps:
+        first.append(step)
+        is_imputer = hasattr(plain(step), "statistics_")
+        if not is_imputer and step not in (None, "passthrough"):
+            break
+    return first
+
+
+def _holds_pipelines(estimator: Any) -> bool:
+    """Tell whether a model is made of several that see columns of the table."""
+    inside = getattr(estimator, "estimators_", None)
+    return isinstance(inside, list) and any(
+        hasattr(plain(each), "steps") or hasattr(plain(each), "transformers_")
+        for each in inside[:1]
+    )
 
 
 def plain(estimator: Any) -> Any:

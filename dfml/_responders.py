@@ -19,9 +19,9 @@ from sklearn.base import is_regressor
 from sklearn.utils.validation import _num_samples
 
 from dfml._arrays import conform, label_result, pack_features
-from dfml._learnt_columns import example_rows, with_known_nones
+from dfml._learnt_columns import example_rows, learnt_kinds, with_known_nones
 from dfml._responses import RESPONSES
-from dfml._schema import Contract, OutputSchema, array_dtype, listed
+from dfml._schema import Contract, OutputSchema, array_dtype, kind_of, listed
 from dfml._threads import limit_threads, threads_per_task
 from dfml.exceptions import ColumnMismatchError, UnknownOutputError
 
@@ -166,7 +166,10 @@ def _feature_columns(
         _check_takes_series(owner, where, meta, contract)
         return None
     if contract is not None:
-        return contract.check(where, meta)
+        columns = contract.check(where, meta)
+        if contract.kinds is None:
+            _check_learnt_kinds(owner._response_estimator, where, meta[columns])
+        return columns
     expected = getattr(owner._response_estimator, "n_features_in_", None)
     if expected is not None and expected != len(meta.columns):
         raise ColumnMismatchError.expecting(
@@ -176,6 +179,16 @@ def _feature_columns(
             "pass a table of just the feature columns, in their order",
         )
     return None
+
+
+def _check_learnt_kinds(estimator: Any, where: str, meta: pd.DataFrame) -> None:
+    """Refuse text for numbers, and numbers for text, where encoders tell what they are.
+
+    To them it would be an unknown category, which many of them pass over.
+    """
+    learnt = learnt_kinds(estimator, list(meta.columns))
+    kinds = [learnt.get(name, kind_of(dtype)) for name, dtype in meta.dtypes.items()]
+    Contract(tuple(meta.columns), tuple(kinds)).check(where, meta)
 
 
 def _check_takes_series(

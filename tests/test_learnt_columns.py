@@ -13,11 +13,14 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 import dfml
+from dfml.exceptions import ColumnMismatchError
 
 TREE = DecisionTreeClassifier(random_state=0)
 ONE_HOT = OneHotEncoder(handle_unknown="ignore")
@@ -107,6 +110,41 @@ def test_numbers_among_objects(rows):
         query = con.sql("SELECT * FROM (VALUES (1.0), (NULL), (2.0)) t(k)")
         found = dfml.predict_sql(model, query).fetchall()
     assert [label for _, label in found][::2] == ["b", "b"]
+
+
+def test_kinds_are_those_of_the_categories(rows):
+    X = rows[["city", "n"]].fillna({"city": "z"})
+    model = make_pipeline(ONE_HOT, TREE).fit(X, rows["label"])
+    lazy = dfml.ParallelPostFit(model)
+    lazy.predict(dd.from_pandas(X.astype({"n": "category"}), npartitions=2))
+    lazy.predict(dd.from_pandas(X.astype({"n": "Int8"}), npartitions=2))
+    for wrong, message in [
+        (X.assign(city=1), "'city' is int64, was a text"),
+        (X.astype({"n": "str"}), "'n' is str.*, was a number"),
+    ]:
+        with pytest.raises(ColumnMismatchError, match=message):
+            lazy.predict(dd.from_pandas(wrong, npartitions=2))
+
+
+@pytest.mark.parametrize("outer", [MultiOutputClassifier, OneVsRestClassifier])
+def test_models_of_several_pipelines_in_sql(rows, outer):
+    X, y = rows[["city", "n"]], rows["label"]
+    model = outer(encoded(ONE_HOT))
+    model.fit(X, y.to_frame() if outer is MultiOutputClassifier else y)
+    with duckdb.connect() as con:
+        con.register("t", rows.astype({"city": "str"}))
+        found = dfml.predict_sql(model, con.table("t"), prefix="my_").df()
+    assert_array_equal(found.iloc[:, -1], y)
+
+
+def test_columns_that_a_model_drops_are_of_any_kind_in_sql(rows):
+    X = rows.assign(note="text")
+    chosen = make_column_transformer((ONE_HOT, ["city"]), ("drop", ["note"]))
+    model = make_pipeline(chosen, TREE).fit(X.drop(columns="label"), X["label"])
+    with duckdb.connect() as con:
+        con.register("t", X.astype({"city": "str"}))
+        found = dfml.predict_sql(model, con.table("t")).df()
+    assert_array_equal(found["prediction"], X["label"])
 
 
 def test_nan_stays_nan_where_the_model_knows_both():
