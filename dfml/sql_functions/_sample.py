@@ -20,13 +20,15 @@ from dfml.sql_functions._fields import ARROW_OF
 from dfml.sql_functions._trees import TREES, Tree, trees_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from dfml.sql_functions._answer import SqlModel
 
 __all__ = ["Sample", "call_quietly", "make_sample"]
 
 N_ROWS = 2_000
+#: Share of the values of a column, where the model takes them.
+MISSING = 0.1
 _UNKNOWN = "dfml: not a category"
 # Missing, infinite, and infinite in float32 only.
 _SPECIAL = {"missing": np.nan, "infinite": np.inf, "above_single": 1e39}
@@ -63,16 +65,19 @@ def make_sample(model: SqlModel) -> Sample:
     _check_plain(model, [base])
     nothing = dict.fromkeys(model.fields)
     answered, refused, limits = [nothing, base], [], {}
+    optional = set()
     for name, kind in model.fields.items():
         special = _SPECIAL if kind == "DOUBLE" else {"new": _UNKNOWN, "missing": None}
         tried = {each: {**base, name: value} for each, value in special.items()}
         if tried["missing"] == nothing:  # nobody asks the model
             del tried["missing"]
         taken = {each: _is_answered(model, row) for each, row in tried.items()}
+        if taken.get("missing"):
+            optional.add(name)
         answered += [row for each, row in tried.items() if taken[each]]
         refused += [row for each, row in tried.items() if not taken[each]]
         limits[name] = Limits(*(taken.get(each, True) for each in _SPECIAL))
-    rows = values.rows()
+    rows = values.rows(optional)
     _check_plain(model, rows)
     return Sample(_table(model, [*answered, *rows]), _table(model, refused), limits)
 
@@ -132,15 +137,22 @@ class _Values:
             for name, kind in model.fields.items()
         }
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Combine the values at random, and add a row for each leaf of a tree."""
-        chosen = {
-            name: self.random.integers(len(pool), size=N_ROWS)
-            for name, pool in self.pools.items()
-        }
+    def rows(self, optional: Collection[str]) -> list[dict[str, Any]]:
+        """Combine the values at random, and add a row for each leaf of a tree.
+
+        Of the columns that may be missing, some values are.
+        """
+        columns = {}
+        for name, pool in self.pools.items():
+            chosen = [pool[i] for i in self.random.integers(len(pool), size=N_ROWS)]
+            if name in optional:
+                for i in np.flatnonzero(self.random.random(N_ROWS) < MISSING):
+                    chosen[i] = None
+            columns[name] = chosen
         rows = [
-            {name: pool[chosen[name][i]] for name, pool in self.pools.items()}
-            for i in range(N_ROWS)
+            dict(zip(columns, row, strict=True))
+            for row in zip(*columns.values(), strict=True)
+            if any(value is not None for value in row)
         ]
         leaves = (bounds for tree in self.trees for bounds in _leaves(tree))
         for row, bounds in zip(list(rows), leaves, strict=False):

@@ -146,8 +146,8 @@ def _one_hot(step: Any, columns: Sequence[str], query: Query) -> list[str]:
             _refuse_unknown(column, known, query)
         dropped = None if step.drop_idx_ is None else step.drop_idx_[i]
         made += [
-            f"CASE WHEN {_equals(column, value)} THEN 1e0 ELSE 0e0 END"
-            for j, value in enumerate(known)
+            f"CASE WHEN {condition} THEN 1e0 ELSE 0e0 END"
+            for j, condition in enumerate(_conditions(column, known))
             if j != dropped
         ]
     return query.add(made)
@@ -163,25 +163,37 @@ def _ordinal(step: Any, columns: Sequence[str], query: Query) -> list[str]:
             unknown = "NULL"
         else:
             unknown = _literal(step.unknown_value)
+        # None is a category like others: only NaN has a code of its own.
         codes = [
-            step.encoded_missing_value if pd.isna(value) else code
+            step.encoded_missing_value if value != value else code
             for code, value in enumerate(known)
         ]
         cases = " ".join(
-            f"WHEN {_equals(column, value)} THEN {_literal(code)}"
-            for value, code in zip(known, codes, strict=True)
+            f"WHEN {condition} THEN {_literal(code)}"
+            for condition, code in zip(_conditions(column, known), codes, strict=True)
         )
         made.append(f"CASE {cases} ELSE {unknown} END")
     return query.add(made)
 
 
 def _refuse_unknown(column: str, known: Sequence[Any], query: Query) -> None:
-    conditions = [_equals(column, value) for value in known]
-    query.refuse_unless(f"({' OR '.join(conditions)})", column)
+    query.refuse_unless(f"({' OR '.join(_conditions(column, known))})", column)
 
 
-def _equals(column: str, value: Any) -> str:
-    return f"{column} IS NULL" if pd.isna(value) else f"{column} = {_literal(value)}"
+def _conditions(column: str, known: Sequence[Any]) -> list[str]:
+    """Write when a column has each of the values that are known.
+
+    NULL is NaN where that is known, and else None.
+    """
+    missing = next((v for v in reversed(known) if pd.isna(v)), None)
+    return [
+        f"{column} = {_literal(value)}"
+        if not pd.isna(value)
+        else f"{column} IS NULL"
+        if value is missing
+        else "FALSE"
+        for value in known
+    ]
 
 
 def _literal(value: Any) -> str:

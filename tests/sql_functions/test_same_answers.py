@@ -23,6 +23,7 @@ from dfml.exceptions import (
     EstimatorTypeError,
     UnknownOutputError,
 )
+from dfml.sql_functions import _steps
 
 
 @pytest.fixture
@@ -128,6 +129,46 @@ def test_null_is_none_where_the_model_knows_none(con, unknown):
         "predict_sql": expected,
         "export_sql": expected,
     }
+
+
+@pytest.mark.parametrize("known", ["x y None", "x y nan", "x y None nan"])
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OrdinalEncoder(encoded_missing_value=-5),
+        OrdinalEncoder(
+            handle_unknown="use_encoded_value",
+            unknown_value=-1,
+            encoded_missing_value=-7,
+        ),
+        OneHotEncoder(drop="first"),
+        OneHotEncoder(handle_unknown="ignore"),
+    ],
+)
+def test_codes_of_what_is_missing(con, encoder, known):
+    values = {"None": None, "nan": np.nan}
+    s = pd.Series([values.get(each, each) for each in known.split()] * 9, dtype=object)
+    X = pd.DataFrame({"s": s, "n": np.arange(len(s)) % 2.0})
+    model = encoded(encoder, LinearRegression()).fit(X, np.arange(len(s)) % 4)
+    con.execute("CREATE TABLE t AS FROM (VALUES ('x', 1), (NULL, 1), ('y', 0)) t(s, n)")
+
+    missing = np.nan if "nan" in known else None
+    s = pd.Series(["x", missing, "y"], dtype=object)
+    expected = model.predict(pd.DataFrame({"s": s, "n": [1.0, 1, 0]}))
+    for found in answers(con, model, "t").values():
+        np.testing.assert_allclose([answer for (answer,) in found], expected)
+
+
+def test_an_encoder_that_forgets_what_is_missing_is_noticed(monkeypatch):
+    def forget(column, known):
+        return ["FALSE" if pd.isna(v) else f"{column} = '{v}'" for v in known]
+
+    s = pd.Series(["x", None, "y"] * 3, dtype=object)
+    X = pd.DataFrame({"s": s, "n": np.arange(9.0)})
+    model = encoded(OrdinalEncoder(), LogisticRegression()).fit(X, [0, 0, 1] * 3)
+    monkeypatch.setattr(_steps, "_conditions", forget)
+    with pytest.raises(EstimatorTypeError, match="SQL that answers as the model does"):
+        dfml.export_sql(model, "t")
 
 
 @pytest.mark.parametrize(
