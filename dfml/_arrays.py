@@ -136,6 +136,10 @@ def _to_array(partition: pd.DataFrame, dtype: np.dtype[Any]) -> np.ndarray:
         # An integer column of a Parquet table comes as float in those files that
         # hold a null: only this partition needs the wider type.
         dtype = np.dtype("float64")
+    found = {each for each in partition.dtypes if isinstance(each, np.dtype)}
+    if any(each.kind in "iufb" and not np.can_cast(each, dtype) for each in found):
+        # Of files that differ dask knows the types of the first one.
+        dtype = np.result_type(dtype, *(each for each in found if each.kind in "iufb"))
     missing: dict[str, Any] = {"na_value": np.nan} if dtype.kind in "fc" else {}
     return np.ascontiguousarray(partition.to_numpy(dtype=dtype, **missing))
 
@@ -174,9 +178,12 @@ def _as_declared(values: np.ndarray, meta: Any) -> np.ndarray:
     declared = getattr(meta, "dtype", values.dtype)
     if not isinstance(declared, np.dtype) or declared == values.dtype:
         return values
-    if declared.kind in "iub" and values.dtype.kind == "f" and np.isnan(values).any():
+    if declared.kind not in "iufb":
         return values
-    return values.astype(declared) if declared.kind in "iufb" else values
+    with np.errstate(invalid="ignore"):
+        cast = values.astype(declared)
+    is_whole = declared.kind == "f" or np.array_equal(cast, values)
+    return cast if is_whole else values
 
 
 def _plain_dtype(dtype: Any) -> Any:
@@ -263,13 +270,25 @@ def conform(labelled: Any, schema: OutputSchema) -> Any:
 
 
 def _cast(column: Any, dtype: str) -> Any:
-    """Cast one column; text and objects do not become other values."""
-    cast = column.astype(dtype)
-    was_text = kind_of(column.dtype) == "text"
-    if was_text and kind_of(cast.dtype) in ("number", "text"):
-        is_other = cast.astype(object) != column.astype(object)
-        is_other = np.where(column.isna(), cast.notna(), is_other)
-        if is_other.any():
-            value = column[is_other].iloc[0]
-            raise ValueError(f"{value!r} in {column.name!r}, which is to be {dtype}")
+    """Cast one column; its values stay what they are, but for digits of a float."""
+    with np.errstate(invalid="ignore"):
+        cast = column.astype(dtype)
+    if _holds_all(column.dtype, cast.dtype):
+        return cast
+    are_numbers = {kind_of(each.dtype) for each in (column, cast)} == {"number"}
+    old, new = (each if are_numbers else each.astype(object) for each in (column, cast))
+    is_other = np.where(column.isna(), cast.notna(), old != new).astype(bool)
+    if is_other.any():
+        value = column.iloc[int(np.argmax(is_other))]
+        value = value.item() if isinstance(value, np.generic) else value
+        raise ValueError(f"{value!r} in {column.name!r}, which is to be {dtype}")
     return cast
+
+
+def _holds_all(old: Any, new: Any) -> bool:
+    """Tell whether no value of one dtype is another one in the other."""
+    if old == new:
+        return True
+    if not (isinstance(old, np.dtype) and isinstance(new, np.dtype)):
+        return False
+    return bool(np.can_cast(old, new)) or old.kind == new.kind == "f"

@@ -26,7 +26,7 @@ __all__ = [
     "learnt_kinds",
     "plain",
     "selected",
-    "with_known_nones",
+    "with_known_missing",
 ]
 
 
@@ -44,8 +44,8 @@ def example_rows(estimator: Any, meta: pd.DataFrame) -> pd.DataFrame | None:
     Returns
     -------
     rows : pandas DataFrame or None
-        Two equal rows without a missing value; None if there are times and the like of
-        which the model has learnt no value.
+        Two equal rows without a missing value; None if there are durations and the like
+        of which the model has learnt no value.
     """
     known = dict(_known_values(estimator, list(meta.columns)))
     values = {}
@@ -54,6 +54,10 @@ def example_rows(estimator: Any, meta: pd.DataFrame) -> pd.DataFrame | None:
         kind = "number" if is_open else kind_of(dtype)
         if name in known:
             values[name] = _twice(known[name])
+        elif isinstance(dtype, pd.CategoricalDtype) and len(dtype.categories):
+            values[name] = pd.Series([dtype.categories[0]] * 2, dtype=dtype)
+        elif kind in ("time", "time with zone"):
+            values[name] = pd.Series(["2000-01-01"] * 2, dtype=dtype)
         elif kind == "text":
             values[name] = _twice("text")
         elif kind == "number":
@@ -133,11 +137,11 @@ def _kind_of_value(value: Any) -> Kind:
     return "number" if isinstance(value, (int, float, np.number, np.bool_)) else "other"
 
 
-def with_known_nones(estimator: Any, X: Any) -> Any:
-    """Give missing values as None where that is what the model has learnt to take.
+def with_known_missing(estimator: Any, X: Any) -> Any:
+    """Give missing values as None where a model has learnt that, and else as NaN.
 
-    In memory, a column of Python objects can hold None, and encoders tell it from NaN.
-    Lazy tables and SQL have one kind of missing value, which reaches a model as NaN.
+    In memory, a column of Python objects can hold both, and encoders tell one from the
+    other. Lazy tables and SQL have one kind of missing value.
 
     Parameters
     ----------
@@ -149,15 +153,25 @@ def with_known_nones(estimator: Any, X: Any) -> Any:
     Returns
     -------
     X : DataFrame or array
-        The same object if the model knows no None.
+        The same object if nothing had to be changed. Where the model knows both, values
+        are what they are.
     """
     if getattr(X, "ndim", 0) != 2:
         return X
     is_frame = isinstance(X, pd.DataFrame)
     names = list(X.columns) if is_frame else list(range(X.shape[1]))
-    for name in set(_columns_with_none(estimator, names)).intersection(names):
-        values = (X[name] if is_frame else pd.Series(X[:, name])).astype(object)
-        values = values.mask(values.isna(), None)
+    missing = dict(_known_missing(estimator, names))
+    objects = [n for n, t in X.dtypes.items() if is_object_dtype(t)] if is_frame else []
+    for name in dict.fromkeys([*objects, *missing]):
+        known = missing.get(name, {np.nan})
+        if name not in names or len(known) > 1:
+            continue
+        (value,) = known
+        values = X[name] if is_frame else pd.Series(X[:, name])
+        is_missing = values.isna()
+        if value is not None and not is_missing.any():
+            continue
+        values = values.astype(object).mask(is_missing, value)
         if is_frame:
             X = X.copy(deep=False)
             X[name] = values
@@ -167,17 +181,17 @@ def with_known_nones(estimator: Any, X: Any) -> Any:
     return X
 
 
-def _columns_with_none(estimator: Any, names: list[Any]) -> Iterator[Any]:
-    """Find the columns in which a model knows None, and does not know NaN too."""
+def _known_missing(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, set[Any]]]:
+    """Find the columns in which a model knows None, and whether it knows NaN too."""
     for step, columns in first_steps(estimator, names):
         if getattr(step, "missing_values", np.nan) is None:
-            yield from columns
+            yield from ((name, {None}) for name in columns)
         for name, values in _learnt(step, ("categories_",), columns):
             known = list(values) if isinstance(values, np.ndarray) else []
-            # Where both are known, NaN is the last.
-            has_nan = any(value != value for value in known[-1:])
-            if not has_nan and any(value is None for value in known):
-                yield name
+            if any(value is None for value in known):
+                # Where both are known, NaN is the last.
+                has_nan = isinstance(known[-1], float) and np.isnan(known[-1])
+                yield name, {None, np.nan} if has_nan else {None}
 
 
 def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
@@ -207,7 +221,7 @@ def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[An
 
 def _steps_inside(estimator: Any, names: list[Any]) -> list[tuple[Any, list[Any]]]:
     """List what is given columns by an estimator that leaves them as they are."""
-    if hasattr(estimator, "transformers_"):
+    if isinstance(getattr(estimator, "transformers_", None), list):
         return [
             (s, selected(columns, names)) for _, s, columns in estimator.transformers_
         ]
@@ -218,14 +232,23 @@ def _first_inside(estimator: Any) -> list[Any]:
     """List the steps that are given all columns, as they are."""
     if getattr(estimator, "steps", None):
         return _start_of_pipeline(estimator)
-    if hasattr(estimator, "named_estimators_"):  # voting and stacking
-        return list(estimator.estimators_)
+    inside = getattr(estimator, "estimators_", None)
+    if (
+        isinstance(inside, list)
+        and (
+            hasattr(estimator, "named_estimators_")  # voting and stacking
+            or any(
+                map(_sees_columns, inside[:1])
+            )  # one for each output, class or sample
+        )
+    ):
+        return inside
     if hasattr(estimator, "transformer_list"):
         return [step for _, step in estimator.transformer_list]
     if hasattr(estimator, "calibrated_classifiers_"):
         return [each.estimator for each in estimator.calibrated_classifiers_]
-    if _holds_pipelines(estimator):  # one for each output, class or sample
-        return list(estimator.estimators_[:1])
+    if _sees_columns(getattr(estimator, "estimator_", None)):
+        return [estimator.estimator_]
     # Boosted histograms encode their categories with a preprocessor.
     kept = ("_preprocessor", "best_estimator_", "regressor_")
     found = (getattr(estimator, name, None) for name in kept)
@@ -237,19 +260,16 @@ def _start_of_pipeline(pipeline: Any) -> list[Any]:
     first: list[Any] = []
     for _, step in pipeline.steps:
         first.append(step)
-        is_imputer = hasattr(plain(step), "statistics_")
-        if not is_imputer and step not in (None, "passthrough"):
+        inner = plain(step)
+        does_nothing = getattr(inner, "func", inner) in (None, "passthrough")
+        if not does_nothing and not hasattr(inner, "statistics_"):
             break
     return first
 
 
-def _holds_pipelines(estimator: Any) -> bool:
-    """Tell whether a model is made of several that see columns of the table."""
-    inside = getattr(estimator, "estimators_", None)
-    return isinstance(inside, list) and any(
-        hasattr(plain(each), "steps") or hasattr(plain(each), "transformers_")
-        for each in inside[:1]
-    )
+def _sees_columns(estimator: Any) -> bool:
+    """Tell whether a model has steps that may see columns of the table."""
+    return any(hasattr(plain(estimator), each) for each in ("steps", "transformers_"))
 
 
 def plain(estimator: Any) -> Any:

@@ -19,7 +19,7 @@ from sklearn.base import is_regressor
 from sklearn.utils.validation import _num_samples
 
 from dfml._arrays import conform, label_result, pack_features
-from dfml._learnt_columns import example_rows, learnt_kinds, with_known_nones
+from dfml._learnt_columns import example_rows, learnt_kinds, with_known_missing
 from dfml._responses import RESPONSES
 from dfml._schema import Contract, OutputSchema, array_dtype, kind_of, listed
 from dfml._threads import limit_threads, threads_per_task
@@ -44,7 +44,7 @@ def call(
     """
     config = {**config, "transform_output": "default"}
     if name != "inverse_transform":
-        X = with_known_nones(estimator, X)
+        X = with_known_missing(estimator, X)
     with (
         config_context(**config),
         parallel_config(backend="sequential"),

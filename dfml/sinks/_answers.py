@@ -260,6 +260,15 @@ def _columns(answer: Any) -> Iterator[pd.Series[Any]]:
         yield from (answer.iloc[:, i] for i in range(answer.shape[1]))
 
 
+def _check_flags(column: Any) -> None:
+    """Refuse numbers that are no flags: Arrow would take any but 0 for True."""
+    if column.dtype.kind in "iuf":
+        values = np.asarray(column)
+        others = values[~(np.isnan(values) | (values == 0) | (values == 1))]
+        if len(others):
+            raise pa.ArrowInvalid(f"there is {others[0]}")
+
+
 def to_arrow(column: Any, field: Any) -> Any:
     """Turn one output column, a Series or an array, into the Arrow type of its field.
 
@@ -273,6 +282,8 @@ def to_arrow(column: Any, field: Any) -> Any:
     elif isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
     try:
+        if pa.types.is_boolean(field.type):
+            _check_flags(column)
         return pa.array(column, type=field.type, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as err:
         raise UnknownOutputError(

@@ -181,6 +181,9 @@ def interruptible(relation: duckdb.DuckDBPyRelation, function: Callable[[], T]) 
                 # This query alone: the connection runs no other beside it.
                 connection_of(relation, None).interrupt()
             raise
+        finally:
+            # An error knows this frame, and the frame the future that has the error.
+            del running
 
 
 def _iter_batches(
