@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
+from sklearn.compose import ColumnTransformer
 
 from dfml._schema import kind_of
 
@@ -221,7 +222,7 @@ def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[An
 
 def _steps_inside(estimator: Any, names: list[Any]) -> list[tuple[Any, list[Any]]]:
     """List what is given columns by an estimator that leaves them as they are."""
-    if isinstance(getattr(estimator, "transformers_", None), list):
+    if isinstance(estimator, ColumnTransformer):
         return [
             (s, selected(columns, names)) for _, s, columns in estimator.transformers_
         ]

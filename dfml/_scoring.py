@@ -1,8 +1,9 @@
 """``score`` on lazy tables: merged from partitions, without collecting the table.
 
 Accuracy, R squared and the sums or means that some estimators score by are
-merged from a few numbers a partition. Any other scorer sees the responses and
-labels of all rows, gathered, but never the features.
+merged from a few numbers a partition. Any other scorer, also that of a search or of a
+generalized linear model, sees the responses and labels of all rows, gathered, but never
+the features.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import accuracy_score, get_scorer
+from sklearn.metrics import (
+    accuracy_score,
+    d2_tweedie_score,
+    get_scorer,
+    make_scorer,
+)
 from sklearn.utils import assert_all_finite, get_tags
 
 from dfml import _frames
+from dfml._learnt_columns import plain
 from dfml._relations import empty_frame, level_of_caller, of_relation
 from dfml._responders import call, contract_of, knows_names
 from dfml._streams import open_partitions
@@ -40,6 +47,20 @@ __all__ = ["join_for_score", "resolve_scorer", "score_lazily"]
 _SUMMED = frozenset({"BisectingKMeans", "KMeans", "KernelDensity", "MiniBatchKMeans"})
 _AVERAGED = frozenset(
     {"BayesianGaussianMixture", "FactorAnalysis", "GaussianMixture", "PCA"}
+)
+
+#: Classes that define ``score`` as accuracy or R squared, or as something equal.
+_USUAL = frozenset(
+    {
+        "ClassifierMixin",
+        "DummyClassifier",
+        "DummyRegressor",
+        "KNeighborsClassifier",
+        "MultiOutputClassifier",
+        "RANSACRegressor",
+        "RadiusNeighborsClassifier",
+        "RegressorMixin",
+    }
 )
 
 
@@ -261,19 +282,65 @@ class _Own:
 
 
 def _default_measure(where: str, estimator: Any) -> Any:
-    if is_classifier(estimator):
-        return _Accuracy()
-    if is_regressor(estimator):
-        return _RSquared()
     name = type(estimator).__name__
     if name in _SUMMED | _AVERAGED:
         return _Own(averaged=name in _AVERAGED)
+    scored = _scored_inside(estimator)
+    scorer = _scorer_of(scored)
+    if scorer is not None:
+        return _Gather(scorer, estimator)
+    if _definer_of_score(scored) in _USUAL:
+        if is_classifier(estimator):
+            return _Accuracy()
+        if is_regressor(estimator):
+            return _RSquared()
     raise EstimatorTypeError.expecting(
         where,
         "an estimator whose score can be merged from partitions",
         name,
-        "pass scoring= to dfml.Incremental, or score a sample in memory",
+        "pass scoring= to ddf.ml.score or Incremental, or score a sample in memory",
     )
+
+
+def _scored_inside(estimator: Any) -> Any:
+    """Follow an estimator to the one inside whose score is its own."""
+    estimator, inner = plain(estimator), None
+    if getattr(estimator, "steps", None):
+        inner = estimator.steps[-1][1]
+    elif _definer_of_score(estimator) in ("RFE", "SelfTrainingClassifier"):
+        inner = estimator.estimator_
+    elif _definer_of_score(estimator) == "BaseSearchCV" and estimator.scoring is None:
+        inner = estimator.best_estimator_
+    return estimator if inner is None else _scored_inside(inner)
+
+
+def _definer_of_score(estimator: Any) -> str | None:
+    """Name the class that defines the score in memory."""
+    for each in type(estimator).__mro__:
+        if "score" in vars(each) and not each.__module__.startswith("dfml."):
+            return each.__name__
+    return None
+
+
+def _scorer_of(estimator: Any) -> Any:
+    """Give the scorer that an estimator scores by, if it is another than usual."""
+    definer = _definer_of_score(estimator)
+    if definer == "BaseSearchCV":
+        scorer = estimator.scorer_
+        return scorer[estimator.refit] if isinstance(scorer, dict) else scorer
+    if definer in ("LogisticRegressionCV", "RFECV"):
+        scoring = estimator.scoring
+        if scoring in (None, "warn"):
+            scoring = "accuracy" if is_classifier(estimator) else "r2"
+        return scoring if callable(scoring) else get_scorer(scoring)
+    if definer == "_GeneralizedLinearRegressor":
+        powers = {"PoissonRegressor": 1, "GammaRegressor": 2}
+        names = [each.__name__ for each in type(estimator).__mro__]
+        power = next((powers[name] for name in names if name in powers), None)
+        return make_scorer(
+            d2_tweedie_score, power=estimator.power if power is None else power
+        )
+    return None
 
 
 @dataclass(frozen=True)

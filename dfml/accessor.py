@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dask.dataframe.extensions import register_dataframe_accessor
 
 from dfml._responses import RESPONSES, Response
+from dfml._scoring import score_lazily
 from dfml.estimators import as_lazy
 from dfml.exceptions import ColumnCollisionError
 
@@ -43,7 +44,14 @@ class MLAccessor:
     def __init__(self, frame: dd.DataFrame) -> None:
         self._frame = frame
 
-    def score(self, model: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(
+        self,
+        model: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        scoring: Any = None,
+    ) -> float:
         """Score a model on the frame, now.
 
         Parameters
@@ -54,14 +62,26 @@ class MLAccessor:
             The true target; None stands for the target of ``fit``, if dfml saw it.
         sample_weight : column name or dask Series, optional
             Weights of the rows.
+        scoring : str or scorer, optional
+            A scorer of scikit-learn, or the name of one; None stands for the
+            estimator's own ``score``.
 
         Returns
         -------
         score : float
-            As the estimator's ``score``.
+            Greater is better.
+
+        Raises
+        ------
+        EstimatorTypeError
+            If the estimator's own score cannot be merged from partitions.
         """
         lazy = as_lazy("ddf.ml.score", model)
-        return float(lazy.score(self._frame, y, sample_weight))
+        if scoring is None:
+            return float(lazy.score(self._frame, y, sample_weight))
+        return score_lazily(
+            lazy, self._frame, y, sample_weight, scoring, where="ddf.ml.score"
+        )
 
 
 def _append(

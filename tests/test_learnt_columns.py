@@ -12,11 +12,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 import dfml
@@ -41,6 +41,9 @@ MODELS = {
     "imputer": encoded(FILL, ONE_HOT),
     "union": encoded(make_union(ONE_HOT, ORDINAL)),
     "search": GridSearchCV(encoded(ONE_HOT), {}, cv=2),
+    "identity": make_pipeline(FunctionTransformer(), encoded(ONE_HOT)),
+    "threshold": FixedThresholdClassifier(encoded(ONE_HOT), pos_label="a"),
+    "one against the rest": OneVsRestClassifier(encoded(ONE_HOT)),
     "voting": VotingClassifier([("a", encoded(ONE_HOT)), ("b", encoded(ORDINAL))]),
 }
 
@@ -158,10 +161,14 @@ def test_nan_stays_nan_where_the_model_knows_both():
 
 
 @pytest.mark.parametrize("learnt", [None, 1, {"a": [None]}, [None, None], [1]])
-def test_what_others_mean_by_categories(rows, learnt):
+@pytest.mark.parametrize(
+    "attribute", ["categories_", "transformers_", "named_estimators_", "estimators_"]
+)
+def test_what_others_mean_by_these_names(rows, attribute, learnt):
     class Other(ClassifierMixin, BaseEstimator):
         def fit(self, X, y):
-            self.classes_, self.categories_ = np.unique(y), learnt
+            self.classes_ = np.unique(y)
+            setattr(self, attribute, learnt)
             return self
 
         def predict(self, X):

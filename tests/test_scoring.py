@@ -1,12 +1,30 @@
 from __future__ import annotations
 
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.feature_selection import RFE, RFECV
+from sklearn.linear_model import (
+    GammaRegressor,
+    LinearRegression,
+    LogisticRegression,
+    LogisticRegressionCV,
+    PoissonRegressor,
+    RANSACRegressor,
+    Ridge,
+    SGDClassifier,
+    TweedieRegressor,
+)
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 
 from dfml import Incremental, ParallelPostFit
 from dfml.exceptions import ColumnMismatchError, EmptyTableError, EstimatorTypeError
@@ -141,3 +159,56 @@ def test_several_targets_are_right_together(frame, table):
         "probability_large_small",
     ]
     assert proba.compute().shape == (600, 4)
+
+
+LOGISTIC = LogisticRegression()
+OWN_SCORES = {
+    "search": GridSearchCV(LOGISTIC, {}, scoring="neg_log_loss", cv=2),
+    "search by several": GridSearchCV(
+        LOGISTIC, {}, scoring=["roc_auc", "neg_log_loss"], refit="roc_auc", cv=2
+    ),
+    "search without a scorer": GridSearchCV(PoissonRegressor(), {}, cv=2),
+    "end of a pipeline": make_pipeline(
+        StandardScaler(), GridSearchCV(LOGISTIC, {}, scoring="roc_auc", cv=2)
+    ),
+    "LogisticRegressionCV": LogisticRegressionCV(Cs=2, cv=2, scoring="neg_log_loss"),
+    "RFECV": RFECV(LOGISTIC, scoring="roc_auc", cv=2),
+    "RFE": RFE(PoissonRegressor()),
+    "poisson": PoissonRegressor(),
+    "gamma": GammaRegressor(),
+    "tweedie": TweedieRegressor(power=1.5),
+    "self-training": SelfTrainingClassifier(LOGISTIC),
+    "neighbors": KNeighborsClassifier(),
+    "ransac": RANSACRegressor(random_state=0),
+}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", OWN_SCORES)
+def test_an_estimator_scores_as_it_does_in_memory(name):
+    random = np.random.default_rng(0)
+    X = pd.DataFrame(random.normal(size=(200, 3)), columns=["a", "b", "c"])
+    y = pd.Series(np.exp(X["a"] / 2) + random.random(200), name="y")
+    model = clone(OWN_SCORES[name])
+    if is_classifier(model):
+        y = (y > 1.5).astype(int)
+    model.fit(X, y)
+    frame = dd.from_pandas(X.assign(y=y), npartitions=3)
+
+    expected = pytest.approx(model.score(X, y), rel=1e-9)
+    assert ParallelPostFit(model).score(frame, y="y") == expected
+    assert frame.ml.score(model, y="y") == expected
+
+
+def test_a_score_of_their_own_is_not_replaced(frame, table):
+    class Own(LinearRegression):
+        def score(self, X, y, sample_weight=None):
+            return 42.0
+
+    model = Own().fit(table[FEATURES], table["amount"])
+    with pytest.raises(EstimatorTypeError, match=r"pass scoring= to ddf\.ml\.score"):
+        frame.ml.score(model, y="amount")
+    expected = LinearRegression().fit(table[FEATURES], table["amount"])
+    assert frame.ml.score(model, y="amount", scoring="r2") == pytest.approx(
+        expected.score(table[FEATURES], table["amount"])
+    )
