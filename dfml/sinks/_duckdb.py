@@ -175,7 +175,12 @@ class DuckDBTarget:
         if table.kind not in (None, "BASE TABLE"):
             problem = f"{self.path!r}, a {str(table.kind).lower()}"
         elif self.mode == "overwrite" and table.has_more_than_rows():
-            problem = f"{self.path!r}, with constraints or indexes that would be lost"
+            problem = (
+                f"{self.path!r}, with constraints, indexes, defaults or comments that "
+                "would be lost"
+            )
+        elif len(self._names) == 1 and table.is_hidden():
+            problem = f"{self.path!r}, which is a temporary table here too"
         if problem is not None:
             raise TargetError.expecting(
                 self.where,

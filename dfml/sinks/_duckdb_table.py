@@ -200,12 +200,27 @@ class DuckDBTable:
         return path
 
     def has_more_than_rows(self) -> bool:
-        """Tell whether constraints or indexes would go with the table."""
+        """Tell whether constraints, indexes and the like would go with the table."""
         name = tuple(map(folded, (self.database, self.schema, self.name)))
+        places = {
+            "duckdb_constraints()": "true",
+            "duckdb_indexes()": "true",
+            "duckdb_tables()": "comment IS NOT NULL",
+            "duckdb_columns()": "comment IS NOT NULL OR column_default IS NOT NULL",
+        }
         return any(
-            _rows(self.connection, f"SELECT 1 FROM {found} WHERE {_IS_IT}", *name)
-            for found in ("duckdb_constraints()", "duckdb_indexes()")
+            _rows(
+                self.connection,
+                f"SELECT 1 FROM {found} WHERE {_IS_IT} AND ({condition})",
+                *name,
+            )
+            for found, condition in places.items()
         )
+
+    def is_hidden(self) -> bool:
+        """Tell whether a temporary table has the name, if it is written alone."""
+        query = f"SELECT 1 FROM duckdb_tables() WHERE temporary AND {_is('table_name')}"
+        return bool(_rows(self.connection, query, folded(self.name)))
 
     def note_of(self, job: str) -> JobNote | None:
         """Find the last commit of a job since the table was made.

@@ -83,6 +83,31 @@ def test_names_mean_nothing_but_themselves(connection, name):
     assert connection.execute("FROM victim").fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE t ALTER x SET DEFAULT 5",
+        "COMMENT ON TABLE t IS 'mine'",
+        "COMMENT ON COLUMN t.x IS 'mine'",
+    ],
+)
+def test_defaults_and_comments_are_not_overwritten(connection, statement):
+    connection.execute("CREATE TABLE t AS SELECT 1::BIGINT AS x")
+    connection.execute(statement)
+    with pytest.raises(TargetError, match="defaults or comments"):
+        write_one(connection, "t", "overwrite")
+    write_one(connection, "t", "append")
+    assert connection.execute("SELECT count(*) FROM t").fetchall() == [(2,)]
+
+
+def test_a_temporary_table_does_not_hide_the_target(connection):
+    connection.execute("CREATE TEMP TABLE t AS SELECT 1 AS x")
+    with pytest.raises(TargetError, match="temporary table here too"):
+        write_one(connection, "T", "append")
+    write_one(connection, "main.t", "append", x=2)
+    assert connection.execute("FROM memory.main.t").fetchall() == [(2,)]
+
+
 def test_only_ascii_letters_have_two_cases(connection):
     connection.execute('CREATE TABLE "É" AS SELECT 1 AS x')
     connection.execute('CREATE SCHEMA "Ö"')
@@ -190,7 +215,10 @@ def test_views_are_refused(connection):
 @pytest.mark.parametrize("more", ["PRIMARY KEY", "CHECK (x > 0)", "NOT NULL"])
 def test_constraints_are_kept(connection, more):
     connection.execute(f"CREATE TABLE t (x BIGINT {more})")
-    with pytest.raises(TargetError, match="constraints or indexes that would be lost"):
+    with pytest.raises(
+        TargetError,
+        match="constraints, indexes, defaults or comments that would be lost",
+    ):
         write_one(connection, "t", "overwrite")
 
     write_one(connection, "t", "append")
@@ -206,7 +234,7 @@ def test_indexes_are_kept(connection):
     connection.execute("CREATE TABLE t (x BIGINT)")
     connection.execute("CREATE INDEX i ON t (x)")
 
-    with pytest.raises(TargetError, match="constraints or indexes"):
+    with pytest.raises(TargetError, match="constraints, indexes"):
         write_one(connection, "t", "overwrite")
 
 
