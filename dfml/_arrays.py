@@ -136,10 +136,9 @@ def _to_array(partition: pd.DataFrame, dtype: np.dtype[Any]) -> np.ndarray:
         # An integer column of a Parquet table comes as float in those files that
         # hold a null: only this partition needs the wider type.
         dtype = np.dtype("float64")
+    # Of files that differ dask knows the types of the first one.
     found = {each for each in partition.dtypes if isinstance(each, np.dtype)}
-    if any(each.kind in "iufb" and not np.can_cast(each, dtype) for each in found):
-        # Of files that differ dask knows the types of the first one.
-        dtype = np.result_type(dtype, *(each for each in found if each.kind in "iufb"))
+    dtype = np.result_type(dtype, *(each for each in found if each.kind in "iufb"))
     missing: dict[str, Any] = {"na_value": np.nan} if dtype.kind in "fc" else {}
     return np.ascontiguousarray(partition.to_numpy(dtype=dtype, **missing))
 

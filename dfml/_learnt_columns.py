@@ -107,6 +107,13 @@ def _learnt(
             return
 
 
+def _categories(step: Any, columns: Sequence[Any]) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield the categories of each column of an encoder."""
+    for name, values in _learnt(step, ("categories_",), columns):
+        if isinstance(values, np.ndarray):
+            yield name, values
+
+
 def learnt_kinds(estimator: Any, names: Sequence[Any]) -> dict[Any, Kind]:
     """Tell which columns are numbers, and which are text, to the encoders of a model.
 
@@ -124,9 +131,8 @@ def learnt_kinds(estimator: Any, names: Sequence[Any]) -> dict[Any, Kind]:
     """
     kinds: dict[Any, Kind] = {}
     for step, columns in first_steps(estimator, list(names)):
-        for name, values in _learnt(step, ("categories_",), columns):
-            known = values if isinstance(values, np.ndarray) else ()
-            found = {_kind_of_value(v) for v in known if v is not None and v == v}
+        for name, values in _categories(step, columns):
+            found = {_kind_of_value(v) for v in values if v is not None and v == v}
             if found == {"number"} or found == {"text"}:
                 kinds[name] = found.pop()
     return kinds
@@ -187,11 +193,10 @@ def _known_missing(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, set[
     for step, columns in first_steps(estimator, names):
         if getattr(step, "missing_values", np.nan) is None:
             yield from ((name, {None}) for name in columns)
-        for name, values in _learnt(step, ("categories_",), columns):
-            known = list(values) if isinstance(values, np.ndarray) else []
-            if any(value is None for value in known):
+        for name, values in _categories(step, columns):
+            if any(value is None for value in values):
                 # Where both are known, NaN is the last.
-                has_nan = isinstance(known[-1], float) and np.isnan(known[-1])
+                has_nan = isinstance(values[-1], float) and np.isnan(values[-1])
                 yield name, {None, np.nan} if has_nan else {None}
 
 

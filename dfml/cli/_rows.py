@@ -45,7 +45,7 @@ database_option = click.option(
     "--database",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="DuckDB file that the SQL runs in, opened read-only.",
+    help="DuckDB file that the SQL runs in, read-only unless also written to.",
 )
 
 

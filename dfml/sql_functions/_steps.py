@@ -185,15 +185,14 @@ def _conditions(column: str, known: Sequence[Any]) -> list[str]:
 
     NULL is NaN where that is known, and else None.
     """
-    missing = next((v for v in reversed(known) if pd.isna(v)), None)
-    return [
-        f"{column} = {_literal(value)}"
-        if not pd.isna(value)
-        else f"{column} IS NULL"
-        if value is missing
-        else "FALSE"
+    conditions = [
+        "FALSE" if pd.isna(value) else f"{column} = {_literal(value)}"
         for value in known
     ]
+    missing = [i for i, value in enumerate(known) if pd.isna(value)]
+    if missing:  # where both are known, NaN is the last
+        conditions[missing[-1]] = f"{column} IS NULL"
+    return conditions
 
 
 def _literal(value: Any) -> str:

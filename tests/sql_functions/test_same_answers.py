@@ -159,6 +159,19 @@ def test_codes_of_what_is_missing(con, encoder, known):
         np.testing.assert_allclose([answer for (answer,) in found], expected)
 
 
+@pytest.mark.parametrize(
+    "encoder", [OneHotEncoder(), OrdinalEncoder(encoded_missing_value=-5)]
+)
+def test_numbers_that_are_missing_are_a_category(con, encoder):
+    X = pd.DataFrame({"s": [1.0, np.nan, 2.0] * 9, "n": np.arange(27) % 2.0})
+    model = encoded(encoder, LinearRegression()).fit(X, np.arange(27) % 4)
+    con.register("t", X)
+
+    expected = model.predict(X)
+    for found in answers(con, model, "t").values():
+        np.testing.assert_allclose([answer for (answer,) in found], expected)
+
+
 def test_an_encoder_that_forgets_what_is_missing_is_noticed(monkeypatch):
     def forget(column, known):
         return ["FALSE" if pd.isna(v) else f"{column} = '{v}'" for v in known]
