@@ -119,7 +119,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     model : estimator
         Fitted, of dfml, scikit-learn, or built like theirs.
     path : str or path-like
-        Where to write; an existing file is replaced. By custom it ends in ``.skops``.
+        Where to write. A model file of that name is replaced, any other file is not. By
+        custom it ends in ``.skops``.
 
     Returns
     -------
@@ -133,7 +134,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     EstimatorTypeError
         If it is not an estimator.
     ModelFileError
-        If it holds something that cannot be stored, such as a lambda.
+        If it holds something that cannot be stored, such as a lambda, or if the file is
+        there and is no model file.
 
     Examples
     --------
@@ -155,6 +157,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
         )
     check_is_fitted(model)
     target = Path(path)
+    check_replaceable("save_model", target)
     _replace(target, _encode(model))
     return target
 
@@ -292,6 +295,45 @@ def _cannot_store(model: Any, what: str) -> ModelFileError:
         "use functions and classes at the top level of a module, or leave this part"
         " out of the model",
     )
+
+
+def check_replaceable(where: str, path: Path) -> None:
+    """Refuse a place for a model where another kind of file is.
+
+    Parameters
+    ----------
+    where : str
+        What is called, for the error.
+    path : Path
+        Where a model is to be written. Nothing, an empty file, and a model file of
+        dfml or skops may be there.
+
+    Raises
+    ------
+    ModelFileError
+        Naming the file.
+    """
+    if path.is_dir():
+        found = "a folder"
+    elif path.exists() and path.stat().st_size > 0 and not _is_model(path):
+        found = "a file that is no model"
+    else:
+        return
+    raise ModelFileError.expecting(
+        where,
+        "a new file, or a model file to replace",
+        f"{path}, {found}",
+        "choose another name, or remove what is there if it can go",
+    )
+
+
+def _is_model(path: Path) -> bool:
+    """Tell if a file looks like one of skops, whatever its content."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "schema.json" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
 
 
 def _replace(target: Path, content: bytes) -> None:

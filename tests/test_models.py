@@ -324,6 +324,36 @@ def test_save_returns_the_path_and_replaces(model, tmp_path):
     assert os.listdir(tmp_path) == ["m.skops"]
 
 
+def zipped(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("letters.txt", "kept")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda path: path.write_text("SELECT 1"), zipped, lambda path: path.mkdir()],
+)
+def test_other_files_are_not_replaced(make, tmp_path):
+    path = tmp_path / "model.skops"
+    make(path)
+    before = path.is_file() and path.read_bytes()
+
+    with pytest.raises(ModelFileError, match=r"model\.skops, a f"):
+        save_model(linear_model.Ridge().fit(X, NUMBER), path)
+
+    assert before == (path.is_file() and path.read_bytes())
+    assert os.listdir(tmp_path) == ["model.skops"]
+
+
+def test_an_empty_file_and_a_plain_skops_file_are_replaced(tmp_path):
+    model = linear_model.Ridge().fit(X, NUMBER)
+    empty, plain = tmp_path / "empty", tmp_path / "plain"
+    empty.touch()
+    skops_io.dump(model, plain)
+    for path in (empty, plain):
+        assert inspect_model(save_model(model, path)).dfml_version is not None
+
+
 # What cannot be saved
 
 

@@ -20,7 +20,7 @@ from dfml.cli._estimators import as_value, import_estimator, make_estimator
 from dfml.cli._rows import Rows, choose_columns, is_sql, source_options
 from dfml.cli._score import check_scoring, score_model
 from dfml.cli._status import Status
-from dfml.models import save_model
+from dfml.models import check_replaceable, save_model
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -119,7 +119,7 @@ Examples:
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Model file to write; an existing one is replaced.",
+    help="Model file to write; an existing one is replaced, another file never.",
 )
 @output_options
 def fit(
@@ -219,12 +219,15 @@ def check_output(output: Path) -> None:
     ------
     click.UsageError
         Naming the folder.
+    ModelFileError
+        If another kind of file is there.
     """
     folder = output.parent
     if not folder.is_dir():
         raise click.UsageError(f"--output: there is no folder {str(folder)!r}.")
     if not os.access(folder, os.W_OK):
         raise click.UsageError(f"--output: nothing can be written to {str(folder)!r}.")
+    check_replaceable("dfml fit --output", output)
 
 
 def check_target(

@@ -176,11 +176,14 @@ class DuckDBTarget:
             problem = f"{self.path!r}, a {str(table.kind).lower()}"
         elif self.mode == "overwrite" and table.has_more_than_rows():
             problem = (
-                f"{self.path!r}, with constraints, indexes, defaults or comments that "
-                "would be lost"
+                f"{self.path!r}, with constraints, indexes, defaults, collations or "
+                "comments that would be lost"
             )
         elif len(self._names) == 1 and table.is_hidden():
-            problem = f"{self.path!r}, which is a temporary table here too"
+            problem = (
+                f"{self.path!r}, which is a temporary table, view or registered frame "
+                "here too"
+            )
         if problem is not None:
             raise TargetError.expecting(
                 self.where,

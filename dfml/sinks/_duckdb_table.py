@@ -27,6 +27,11 @@ def _is(*columns: str) -> str:
 
 
 _IS_IT = _is("database_name", "schema_name", "table_name")
+# No catalog lists collations: they are in the statement that would make the table.
+_IS_COLLATED = (
+    """regexp_matches(regexp_replace(sql, '"[^"]*"|''[^'']*''', '', 'g'), """
+    r"'\bCOLLATE\b')"
+)
 
 
 class JobNote(NamedTuple):
@@ -200,12 +205,12 @@ class DuckDBTable:
         return path
 
     def has_more_than_rows(self) -> bool:
-        """Tell whether constraints, indexes and the like would go with the table."""
+        """Tell whether constraints, indexes, collations and the like would be lost."""
         name = tuple(map(folded, (self.database, self.schema, self.name)))
         places = {
             "duckdb_constraints()": "true",
             "duckdb_indexes()": "true",
-            "duckdb_tables()": "comment IS NOT NULL",
+            "duckdb_tables()": f"comment IS NOT NULL OR {_IS_COLLATED}",
             "duckdb_columns()": "comment IS NOT NULL OR column_default IS NOT NULL",
         }
         return any(
@@ -218,9 +223,16 @@ class DuckDBTable:
         )
 
     def is_hidden(self) -> bool:
-        """Tell whether a temporary table has the name, if it is written alone."""
-        query = f"SELECT 1 FROM duckdb_tables() WHERE temporary AND {_is('table_name')}"
-        return bool(_rows(self.connection, query, folded(self.name)))
+        """Tell whether something temporary has the name, if it is written alone."""
+        places = {"duckdb_tables()": "table_name", "duckdb_views()": "view_name"}
+        return any(
+            _rows(
+                self.connection,
+                f"SELECT 1 FROM {found} WHERE temporary AND {_is(column)}",
+                folded(self.name),
+            )
+            for found, column in places.items()
+        )
 
     def note_of(self, job: str) -> JobNote | None:
         """Find the last commit of a job since the table was made.

@@ -11,10 +11,10 @@ import dask.dataframe as dd
 import duckdb
 import numpy as np
 import pytest
-from sklearn.linear_model import SGDClassifier
+from sklearn.linear_model import Ridge, SGDClassifier
 
 import dfml
-from dfml.models import load_model
+from dfml.models import load_model, save_model
 
 # dask reads Parquet by a call that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -233,7 +233,8 @@ FAILURES = {
 @pytest.mark.parametrize("name", FAILURES)
 def test_failed_work_leaves_the_old_model(fit, database, output, name):
     query, message = FAILURES[name]
-    output.write_text("the old model")
+    save_model(Ridge().fit([[0.0], [1.0]], [0.0, 1.0]), output)
+    before = output.read_bytes()
 
     result = fit(query, "--database", database)
 
@@ -242,8 +243,21 @@ def test_failed_work_leaves_the_old_model(fit, database, output, name):
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
-    assert output.read_text() == "the old model"
+    assert output.read_bytes() == before
     assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+def test_output_is_never_what_is_read(run, database, tmp_path):
+    options = ["--database", database, "--target", "late", "--estimator", SGD]
+    query = tmp_path / "train.sql"
+    query.write_text(QUERY)
+    for source, output in [(QUERY, database), (query, query)]:
+        before = output.read_bytes()
+        result = run("fit", source, *options, "--output", output)
+
+        assert result.exit_code == 1, result.output
+        assert f"{output}, a file that is no model" in result.stderr
+        assert output.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -89,20 +89,37 @@ def test_names_mean_nothing_but_themselves(connection, name):
         "ALTER TABLE t ALTER x SET DEFAULT 5",
         "COMMENT ON TABLE t IS 'mine'",
         "COMMENT ON COLUMN t.x IS 'mine'",
+        'ALTER TABLE t ADD y VARCHAR COLLATE NOCASE; ALTER TABLE t RENAME y TO "a\'b"',
     ],
 )
-def test_defaults_and_comments_are_not_overwritten(connection, statement):
+def test_defaults_collations_and_comments_are_not_overwritten(connection, statement):
     connection.execute("CREATE TABLE t AS SELECT 1::BIGINT AS x")
     connection.execute(statement)
-    with pytest.raises(TargetError, match="defaults or comments"):
+    with pytest.raises(TargetError, match="defaults, collations or comments"):
         write_one(connection, "t", "overwrite")
+    if "COLLATE" in statement:
+        return
     write_one(connection, "t", "append")
     assert connection.execute("SELECT count(*) FROM t").fetchall() == [(2,)]
 
 
-def test_a_temporary_table_does_not_hide_the_target(connection):
-    connection.execute("CREATE TEMP TABLE t AS SELECT 1 AS x")
-    with pytest.raises(TargetError, match="temporary table here too"):
+def test_names_that_speak_of_collations_have_none(connection):
+    connection.execute('CREATE TABLE t ("COLLATE" INT, "a"" COLLATE ""b" INT)')
+    write_one(connection, "t", "overwrite")
+    assert connection.execute("FROM t").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda c: c.execute("CREATE TEMP TABLE t AS SELECT 1 AS x"),
+        lambda c: c.execute("CREATE TEMP VIEW t AS SELECT 1 AS x"),
+        lambda c: c.register("t", pa.table({"x": [1]})),
+    ],
+)
+def test_what_is_temporary_does_not_hide_the_target(connection, hide):
+    hide(connection)
+    with pytest.raises(TargetError, match="temporary table, view or registered"):
         write_one(connection, "T", "append")
     write_one(connection, "main.t", "append", x=2)
     assert connection.execute("FROM memory.main.t").fetchall() == [(2,)]
@@ -217,7 +234,7 @@ def test_constraints_are_kept(connection, more):
     connection.execute(f"CREATE TABLE t (x BIGINT {more})")
     with pytest.raises(
         TargetError,
-        match="constraints, indexes, defaults or comments that would be lost",
+        match="constraints, indexes, defaults, collations or comments that would",
     ):
         write_one(connection, "t", "overwrite")
 
