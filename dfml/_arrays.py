@@ -13,11 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from dfml._announced_kinds import as_announced
 from dfml._schema import OutputSchema, kind_of, listed
 from dfml.exceptions import UnknownOutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from dfml._schema import Kind
 
 __all__ = ["Block", "label_result", "pack_features", "pack_labels", "pack_weights"]
 
@@ -80,6 +83,7 @@ def _locked(values: Any) -> Any:
 def pack_features(
     partition: pd.DataFrame | pd.Series[Any],
     dtype: np.dtype[Any] | None,
+    kinds: Sequence[Kind | None] | None = None,
     *,
     named: bool = True,
 ) -> Any:
@@ -91,6 +95,8 @@ def pack_features(
         Feature columns in the order of the contract.
     dtype : numpy dtype or None
         From :func:`dfml._schema.array_dtype`; None leaves the frame as it is.
+    kinds : sequence of str or None, optional
+        What the table has announced, by :func:`dfml._announced_kinds.announced_kinds`.
     named : bool, default=True
         False gives a bare array, for models that were fitted on arrays.
 
@@ -98,9 +104,16 @@ def pack_features(
     -------
     X : pandas DataFrame or ndarray
         For a dtype: one C-ordered array, as a DataFrame over it if ``named``.
+
+    Raises
+    ------
+    ColumnMismatchError
+        If columns are of another kind than announced.
     """
     if isinstance(partition, pd.Series):
         return partition.astype(_plain(partition.dtype))
+    if kinds is not None:
+        partition = as_announced(partition, kinds)
     if dtype is None:
         changed = {
             name: _plain(kind)

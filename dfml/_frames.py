@@ -20,6 +20,7 @@ from dask.dataframe.dask_expr._expr import Drop, Projection
 from dask.dataframe.utils import has_known_categories
 from dask.delayed import Delayed
 
+from dfml._announced_kinds import announced_kinds
 from dfml._packer import Packer, columns_of
 from dfml._schema import array_dtype, check_names, kind_of, listed
 from dfml.exceptions import (
@@ -270,6 +271,7 @@ class Table:
             paired=self.paired,
             dtype=array_dtype(self.features) if is_frame else None,
             named=self.named,
+            kinds=announced_kinds(self.features) if is_frame else None,
         )
 
 

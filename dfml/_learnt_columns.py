@@ -6,7 +6,7 @@ is asked of the steps of the model that see these columns.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def _categories(step: Any, columns: Sequence[Any]) -> Iterator[tuple[Any, np.nda
 
 
 def learnt_kinds(estimator: Any, names: Sequence[Any]) -> dict[Any, Kind]:
-    """Tell which columns are numbers, and which are text, to the encoders of a model.
+    """Tell what the columns are to the encoders of a model.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def learnt_kinds(estimator: Any, names: Sequence[Any]) -> dict[Any, Kind]:
     for step, columns in first_steps(estimator, list(names)):
         for name, values in _categories(step, columns):
             found = {_kind_of_value(v) for v in values if v is not None and v == v}
-            if found == {"number"} or found == {"text"}:
+            if len(found) == 1:
                 kinds[name] = found.pop()
     return kinds
 
@@ -141,6 +141,11 @@ def learnt_kinds(estimator: Any, names: Sequence[Any]) -> dict[Any, Kind]:
 def _kind_of_value(value: Any) -> Kind:
     if isinstance(value, str):
         return "text"
+    if isinstance(value, (np.datetime64, datetime)):
+        return "time with zone" if getattr(value, "tzinfo", None) else "time"
+    if isinstance(value, (np.timedelta64, timedelta)):
+        return "duration"
+    # Decimal and date objects among them: lazy tables have other types in their place.
     return "number" if isinstance(value, (int, float, np.number, np.bool_)) else "other"
 
 
@@ -169,6 +174,10 @@ def with_known_missing(estimator: Any, X: Any) -> Any:
     names = list(X.columns) if is_frame else list(range(X.shape[1]))
     missing = dict(_known_missing(estimator, names))
     objects = [n for n, t in X.dtypes.items() if is_object_dtype(t)] if is_frame else []
+    text = [n for n, t in X.dtypes.items() if kind_of(t) == "text"] if is_frame else []
+    unseen = [name for name in text if name not in missing]
+    if unseen and _knows_none_behind(estimator, names):
+        missing |= {name: {None} for name in unseen}
     for name in dict.fromkeys([*objects, *missing]):
         known = missing.get(name, {np.nan})
         if name not in names or len(known) > 1:
@@ -198,6 +207,38 @@ def _known_missing(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, set[
                 # Where both are known, NaN is the last.
                 has_nan = isinstance(values[-1], float) and np.isnan(values[-1])
                 yield name, {None, np.nan} if has_nan else {None}
+
+
+def _knows_none_behind(estimator: Any, names: list[Any]) -> bool:
+    """Tell whether None is what encoders know that see columns changed before.
+
+    Which of its columns were which of the table is lost there.
+    """
+    direct = {id(step) for step, _ in first_steps(estimator, names)}
+    known = [
+        value
+        for step in _all_inside(estimator)
+        if id(step) not in direct
+        for values in getattr(step, "categories_", ())
+        for value in values
+    ]
+    has_nan = any(isinstance(value, float) and np.isnan(value) for value in known)
+    return any(value is None for value in known) and not has_nan
+
+
+def _all_inside(estimator: Any) -> Iterator[Any]:
+    """Walk through the estimators that an estimator keeps, itself among them."""
+    pending, seen = [estimator], set()
+    while pending:
+        each = pending.pop()
+        if isinstance(each, (list, tuple)):
+            pending += each
+        elif isinstance(each, dict):
+            pending += each.values()
+        elif hasattr(each, "get_params") and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            pending += vars(each).values()
 
 
 def first_steps(estimator: Any, names: list[Any]) -> Iterator[tuple[Any, list[Any]]]:

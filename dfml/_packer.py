@@ -12,9 +12,11 @@ from dfml._arrays import Block, pack_features, pack_labels, pack_weights
 from dfml.exceptions import LabelError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     import numpy as np
+
+    from dfml._schema import Kind
 
 __all__ = ["Packer", "columns_of"]
 
@@ -32,6 +34,8 @@ class Packer:
     target, weight, paired, dtype, named
         As in :class:`dfml._frames.Table`; ``dtype`` is that of the array, None for
         frames.
+    kinds : tuple or None
+        What the table has announced of the features.
     """
 
     features: Any
@@ -41,6 +45,7 @@ class Packer:
     paired: bool
     dtype: Any
     named: bool
+    kinds: Sequence[Kind | None] | None = None
 
     def split(self, loaded: Any) -> tuple[Any, Any, Any]:
         """Separate features, target and weight, still as pandas objects."""
@@ -74,7 +79,8 @@ class Packer:
     def __call__(self, loaded: Any) -> Block:
         """Turn one loaded partition into arrays."""
         X, y, weight = self.split(loaded)
-        return self._block(pack_features(X, self.dtype, named=self.named), y, weight)
+        X = pack_features(X, self.dtype, self.kinds, named=self.named)
+        return self._block(X, y, weight)
 
     def block(self, array: np.ndarray, rest: pd.DataFrame) -> Block:
         """Put a block together of an array of the features and the other columns."""

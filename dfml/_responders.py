@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 from dask.dataframe.utils import make_meta
 from joblib import parallel_config
+from pandas.api.types import is_object_dtype
 from sklearn import config_context, get_config
 from sklearn.base import is_regressor
 from sklearn.utils.validation import _num_samples
 
+from dfml._announced_kinds import announced_kinds
 from dfml._arrays import conform, label_result, pack_features
 from dfml._learnt_columns import example_rows, learnt_kinds, with_known_missing
 from dfml._responses import RESPONSES
@@ -27,6 +29,8 @@ from dfml.exceptions import ColumnMismatchError, UnknownOutputError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
+
+    from dfml._schema import Kind
 
 __all__ = ["Responder", "call", "learn_schemas", "make_responder"]
 
@@ -90,6 +94,8 @@ class Responder:
         scikit-learn's configuration where the response was asked for.
     params : dict
         Further arguments of the method.
+    kinds : tuple or None
+        What the table has announced of these features; None for a Series.
     """
 
     estimator: Any
@@ -100,12 +106,13 @@ class Responder:
     named: bool
     config: dict[str, Any]
     params: dict[str, Any]
+    kinds: Sequence[Kind | None] | None = None
 
     def __call__(self, partition: Any) -> Any:
         """Answer for one pandas partition, with exactly the schema announced."""
         if len(partition) == 0:
             return self.schema.meta(partition.index)
-        X = pack_features(partition, self.dtype, named=self.named)
+        X = pack_features(partition, self.dtype, self.kinds, named=self.named)
         return self.answer(X, partition.index)
 
     def answer(self, X: Any, index: Any) -> Any:
@@ -143,15 +150,17 @@ def make_responder(
     features = frame_meta if columns is None else frame_meta[columns]
     params = how.get("params") or {}
     named = how.get("named", True) and knows_names(owner)
+    is_frame = isinstance(features, pd.DataFrame)
     return Responder(
         estimator=owner._response_estimator,
         name=name,
         schema=_schema_for(owner, where, name, features, meta, params),
         columns=columns,
-        dtype=array_dtype(features) if isinstance(features, pd.DataFrame) else None,
+        dtype=array_dtype(features) if is_frame else None,
         named=named,
         config=get_config(),
         params=params,
+        kinds=announced_kinds(features) if is_frame else None,
     )
 
 
@@ -182,13 +191,16 @@ def _feature_columns(
 
 
 def _check_learnt_kinds(estimator: Any, where: str, meta: pd.DataFrame) -> None:
-    """Refuse text for numbers, and numbers for text, where encoders tell what they are.
+    """Refuse columns of other kinds than encoders have learnt.
 
     To them it would be an unknown category, which many of them pass over.
     """
     learnt = learnt_kinds(estimator, list(meta.columns))
-    kinds = [learnt.get(name, kind_of(dtype)) for name, dtype in meta.dtypes.items()]
-    Contract(tuple(meta.columns), tuple(kinds)).check(where, meta)
+    kinds = {name: kind_of(dtype) for name, dtype in meta.dtypes.items()}
+    for name, kind in learnt.items():
+        is_open = kind != "number" and is_object_dtype(meta.dtypes[name])
+        kinds[name] = kinds[name] if is_open else kind
+    Contract(tuple(kinds), tuple(kinds.values())).check(where, meta)
 
 
 def _check_takes_series(

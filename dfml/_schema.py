@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Contract",
+    "Kind",
     "OutputSchema",
     "array_dtype",
     "check_names",
+    "counts_as",
     "kind_of",
     "listed",
 ]
@@ -149,8 +151,21 @@ def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
     return np.dtype("float32" if is_float32 else "float64")
 
 
-def _counts_as(dtype: Any, kind: Kind) -> bool:
-    """Tell whether a category holds values of a kind: dask reads hive keys as such."""
+def counts_as(dtype: Any, kind: Kind) -> bool:
+    """Tell whether a category holds values of a kind: dask reads hive keys as such.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of a column.
+    kind : str
+        What it is to be.
+
+    Returns
+    -------
+    counts : bool
+        False for everything but categories.
+    """
     is_category = isinstance(dtype, pd.CategoricalDtype)
     return is_category and kind_of(dtype.categories.dtype) == kind
 
@@ -252,7 +267,7 @@ class Contract:
         wrong = [
             f"{name!r} is {dtypes[name]}, was a {kind}"
             for name, kind in zip(self.names, self.kinds, strict=True)
-            if kind_of(dtypes[name]) != kind and not _counts_as(dtypes[name], kind)
+            if kind_of(dtypes[name]) != kind and not counts_as(dtypes[name], kind)
         ]
         if wrong:
             raise ColumnMismatchError.expecting(

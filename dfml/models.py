@@ -14,7 +14,6 @@ import json
 import math
 import os
 import platform
-import uuid
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ import sklearn
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
+from dfml._model_places import check_replaceable, replace_file
 from dfml._partitionwise import PartitionwiseMixin
 from dfml._trust import trusted_among, walk_states
 from dfml.exceptions import (
@@ -158,7 +158,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     check_is_fitted(model)
     target = Path(path)
     check_replaceable("save_model", target)
-    _replace(target, _encode(model))
+    replace_file(target, _encode(model))
     return target
 
 
@@ -295,64 +295,6 @@ def _cannot_store(model: Any, what: str) -> ModelFileError:
         "use functions and classes at the top level of a module, or leave this part"
         " out of the model",
     )
-
-
-def check_replaceable(where: str, path: Path) -> None:
-    """Refuse a place for a model where another kind of file is.
-
-    Parameters
-    ----------
-    where : str
-        What is called, for the error.
-    path : Path
-        Where a model is to be written. Nothing, an empty file, and a model file of
-        dfml or skops may be there.
-
-    Raises
-    ------
-    ModelFileError
-        Naming the file.
-    """
-    if path.is_dir():
-        found = "a folder"
-    elif path.exists() and path.stat().st_size > 0 and not _is_model(path):
-        found = "a file that is no model"
-    else:
-        return
-    raise ModelFileError.expecting(
-        where,
-        "a new file, or a model file to replace",
-        f"{path}, {found}",
-        "choose another name, or remove what is there if it can go",
-    )
-
-
-def _is_model(path: Path) -> bool:
-    """Tell if a file looks like one of skops, whatever its content."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "schema.json" in archive.namelist()
-    except zipfile.BadZipFile:
-        return False
-
-
-def _replace(target: Path, content: bytes) -> None:
-    target = target.resolve()
-    partial = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name is on disk only when the folder is
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _describe(model: Any) -> dict[str, Any]:

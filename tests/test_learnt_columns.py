@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
+import dask
 import dask.dataframe as dd
 import duckdb
 import numpy as np
@@ -9,7 +13,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.compose import make_column_transformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
@@ -213,3 +217,48 @@ def test_codes_of_an_encoder_of_integers_are_integers(rows):
     model = OrdinalEncoder(dtype="int32").fit(X)
     lazy = dfml.ParallelPostFit(model).transform(dd.from_pandas(X, npartitions=2))
     assert lazy.dtypes.tolist() == lazy.compute().dtypes.tolist() == ["int32"]
+
+
+@pytest.mark.parametrize(
+    "values", [[Decimal("1.5"), Decimal(2)], [date(2020, 1, 1), date(2021, 1, 1)]]
+)
+def test_encoders_of_objects_that_tables_have_no_type_for(values, tmp_path):
+    X = pd.DataFrame({"c": pd.Series(values * 2, dtype=object)})
+    model = make_pipeline(ONE_HOT, TREE).fit(X, list("abab"))
+    lazy = dfml.ParallelPostFit(model)
+    with dask.config.set({"dataframe.convert-string": False}):
+        same = dd.from_pandas(X, npartitions=2)
+        assert_array_equal(lazy.predict(same).compute(), list("abab"))
+    with pytest.raises(ColumnMismatchError, match="'c' is string, was a other"):
+        lazy.predict(dd.from_pandas(X, npartitions=2))
+
+    with duckdb.connect() as con:
+        con.register("t", X)
+        (tmp_path / "x").mkdir()
+        con.sql("FROM t").write_parquet(str(tmp_path / "x" / "t.parquet"))
+        with pytest.raises(ColumnMismatchError, match=r"'c' is .+, was a other"):
+            dfml.predict_table(model, tmp_path / "x", tmp_path / "scored")
+        with pytest.raises(ColumnMismatchError, match="'c' is a other"):
+            dfml.predict_sql(model, con.table("t"))
+    assert not (tmp_path / "scored").exists()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        FunctionTransformer(lambda X: X.rename(columns=str.upper)),
+        ColumnTransformer([("all", "passthrough", ["city"])]),
+        ColumnTransformer(
+            [("all", "passthrough", ["city"])], verbose_feature_names_out=False
+        ).set_output(transform="pandas"),
+    ],
+    ids=["renamed", "passed on", "passed on as frame"],
+)
+def test_none_is_known_behind_other_steps(first, rows):
+    X = rows[["city"]].astype(object).where(rows[["city"]].notna(), None)
+    model = make_pipeline(clone(first), ONE_HOT, TREE).fit(X, rows["city"].isna())
+    expected = rows["city"].isna().to_numpy()
+    assert_array_equal(model.predict(X), expected)
+
+    frame = dd.from_pandas(rows[["city"]], npartitions=2)
+    assert_array_equal(dfml.ParallelPostFit(model).predict(frame).compute(), expected)

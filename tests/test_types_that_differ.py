@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import dask
 import dask.dataframe as dd
 import duckdb
@@ -13,12 +15,18 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, Ridge, SGDRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 
 import dfml
-from dfml.exceptions import DfmlError, UnknownOutputError
+from dfml.exceptions import ColumnMismatchError, DfmlError, UnknownOutputError
 
 # dask reads Parquet by a call that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -184,3 +192,66 @@ def test_flags_that_are_missing_beside_text(tmp_path):
     dfml.predict_table(model, tmp_path / "x.parquet", tmp_path / "out", keep=[])
     answers = pd.read_parquet(tmp_path / "out")["prediction"]
     assert_allclose(answers, model.predict(X))
+
+
+OTHER_KINDS = {
+    "times": pd.to_datetime(["2020-01-01", "2021-01-01"]),
+    "text of numbers": ["1.5", "2.5"],
+    "objects of text": pd.Series(["1.5", "2.5"], dtype=object),
+    "durations": pd.to_timedelta([1, 2], "s"),
+}
+
+
+def from_parts(*parts):
+    """Make a frame of partitions that need not be like its first one."""
+    return dd.from_map(
+        lambda i: parts[i],
+        range(len(parts)),
+        meta=parts[0].iloc[:0],
+        enforce_metadata=False,
+    )
+
+
+@pytest.mark.parametrize("name", OTHER_KINDS)
+@pytest.mark.parametrize("beside", [None, "text"])
+def test_a_partition_of_another_kind_is_named(name, beside):
+    good = pd.DataFrame({"c": [1.0, 2.0], "y": [1.0, 3.0]})
+    if beside is not None:
+        good["t"] = ["a", "b"]
+    frame = from_parts(good, good.assign(c=OTHER_KINDS[name]))
+    columns = [each for each in good if each != "y"]
+    steps = [OneHotEncoder(handle_unknown="ignore"), SGDRegressor()]
+    model = make_pipeline(*steps).fit(good[columns], good["y"])
+    message = r"'c' is [\w\[\]]+, announced as a number"
+
+    with pytest.raises(ColumnMismatchError, match=message) as caught:
+        dfml.ParallelPostFit(model).predict(frame).compute(scheduler="synchronous")
+    assert "in partition 1" in "".join(caught.value.__notes__)
+    if beside is None:
+        with pytest.raises(ColumnMismatchError, match=message) as caught:
+            dfml.Incremental(SGDRegressor()).fit(frame, y="y")
+        assert "in partition 1" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    "numbers", [[1, None], [True, None], [Decimal("1.5"), None], [None, None]]
+)
+def test_objects_of_numbers_are_numbers(numbers):
+    good = pd.DataFrame({"c": [1.0, 2.0]})
+    objects = pd.DataFrame({"c": pd.Series(numbers, dtype=object)})
+    with dask.config.set({"dataframe.convert-string": False}):  # that is what it does
+        frame = from_parts(good, objects)
+    model = SimpleImputer(strategy="constant", fill_value=7).fit(good)
+    answers = dfml.ParallelPostFit(model).transform(frame).compute()
+    expected = pd.Series(numbers, dtype=object).astype("float64").fillna(7)
+    assert_array_equal(answers["c"][2:], expected)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "datetime64[us]", object])
+@pytest.mark.parametrize("announced", ["str", object])
+def test_text_that_is_missing_throughout_is_missing_text(dtype, announced):
+    good = pd.DataFrame({"t": pd.Series(["a", np.nan, "b"], dtype=announced)})
+    empty = pd.DataFrame({"t": pd.Series([np.nan] * 2, dtype=dtype)})
+    model = OrdinalEncoder(encoded_missing_value=-1).fit(good)
+    answers = dfml.ParallelPostFit(model).transform(from_parts(good, empty))
+    assert_array_equal(answers.compute()["t"], [0, -1, 1, -1, -1])

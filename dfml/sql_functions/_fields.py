@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pandas as pd
 import pyarrow as pa
 from sklearn.utils.validation import check_is_fitted
 
-from dfml._learnt_columns import example_rows
+from dfml._learnt_columns import example_rows, learnt_kinds
 from dfml._responders import contract_of
-from dfml._schema import Contract
+from dfml._schema import kind_of
 from dfml.estimators import ParallelPostFit
 from dfml.exceptions import ColumnMismatchError
 from dfml.sources._columns import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from dfml._schema import Contract
 
 __all__ = [
     "ARROW_OF",
@@ -69,7 +72,11 @@ def as_owner(where: str, model: Any) -> Any:
         owner = ParallelPostFit(estimator)
         rows = example_rows(estimator, pd.DataFrame(columns=list(contract.names)))
         assert rows is not None  # columns of objects leave no doubt
-        owner._contract = Contract.learn(rows.iloc[:0], target=contract.target)
+        learnt = learnt_kinds(estimator, contract.names)
+        kinds = tuple(
+            learnt.get(name, kind_of(dtype)) for name, dtype in rows.dtypes.items()
+        )
+        owner._contract = replace(contract, kinds=kinds)
     return owner
 
 

@@ -1,0 +1,109 @@
+"""What a partition holds, compared with what its table has announced.
+
+dask believes the first file, or the caller. A partition with other columns would become
+an array all the same: of nanoseconds in the place of numbers, say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pandas.api.types import infer_dtype, is_object_dtype
+
+from dfml._schema import counts_as, kind_of, listed
+from dfml.exceptions import ColumnMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from dfml._schema import Kind
+
+__all__ = ["announced_kinds", "as_announced"]
+
+# What pandas may find in a column of objects, by the kind that was announced.
+_OBJECTS_OF: dict[Kind, frozenset[str]] = {
+    "number": frozenset(
+        {"boolean", "complex", "decimal", "floating", "integer", "mixed-integer-float"}
+    ),
+    "text": frozenset({"bytes", "mixed", "mixed-integer", "string"}),
+    "time": frozenset({"datetime", "datetime64"}),
+    "time with zone": frozenset({"datetime"}),
+    "duration": frozenset({"timedelta"}),
+}
+
+
+def announced_kinds(meta: pd.DataFrame) -> tuple[Kind | None, ...]:
+    """Read the kinds of columns off the empty frame of a table.
+
+    Parameters
+    ----------
+    meta : pandas DataFrame
+        Empty.
+
+    Returns
+    -------
+    kinds : tuple of str or None
+        None for a column of Python objects, which may hold anything.
+    """
+    return tuple(None if is_object_dtype(t) else kind_of(t) for t in meta.dtypes)
+
+
+def as_announced(partition: pd.DataFrame, kinds: Sequence[Kind | None]) -> pd.DataFrame:
+    """Give the columns of a partition the kinds that its table has announced.
+
+    Parameters
+    ----------
+    partition : pandas DataFrame
+        Columns in the order of the kinds.
+    kinds : sequence of str or None
+        From :func:`announced_kinds`.
+
+    Returns
+    -------
+    partition : pandas DataFrame
+        The same object, unless a column of another kind is missing throughout.
+
+    Raises
+    ------
+    ColumnMismatchError
+        If columns are of another kind.
+    """
+    pairs = zip(partition.dtypes.items(), kinds, strict=True)
+    others = {name: kind for (name, dtype), kind in pairs if not _is(dtype, kind)}
+    if not others:
+        return partition
+    missing = {name for name in others if partition[name].isna().all()}
+    wrong = [
+        f"{name!r} is {partition[name].dtype}, announced as a {kind}"
+        for name, kind in others.items()
+        if not (name in missing or _holds(partition[name], kind))
+    ]
+    if wrong:
+        raise ColumnMismatchError.expecting(
+            "dfml",
+            "a partition with columns of the kinds that its table has announced",
+            listed(wrong, quoted=False),
+            "read the table with one schema, or convert the columns where it is made",
+        )
+    dtypes = {n: "float64" if others[n] == "number" else object for n in missing}
+    return partition.astype(dtypes) if missing else partition
+
+
+def _is(dtype: Any, kind: Kind | None) -> bool:
+    is_plain = isinstance(dtype, np.dtype) and dtype.kind in "iufb"
+    if is_plain or kind is None:
+        return is_plain == (kind == "number")
+    is_named = kind_of(dtype) == kind and not is_object_dtype(dtype)
+    return is_named or counts_as(dtype, kind)
+
+
+def _holds(column: pd.Series[Any], kind: Kind | None) -> bool:
+    """Tell whether a column that does not say what it holds may hold the kind."""
+    if kind is None:
+        return True
+    if not is_object_dtype(column.dtype):
+        return False
+    return kind == "other" or infer_dtype(column, skipna=True) in _OBJECTS_OF[kind]
