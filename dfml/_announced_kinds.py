@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dfml._schema import Kind
 
-__all__ = ["announced_kinds", "as_announced"]
+__all__ = ["announced_kinds", "as_announced", "is_plain_number"]
 
 # What pandas may find in a column of objects, by the kind that was announced.
 _OBJECTS_OF: dict[Kind, frozenset[str]] = {
@@ -92,8 +92,24 @@ def as_announced(partition: pd.DataFrame, kinds: Sequence[Kind | None]) -> pd.Da
     return partition.astype(dtypes) if missing else partition
 
 
+def is_plain_number(dtype: Any) -> bool:
+    """Tell whether a dtype is one of NumPy's for numbers or flags.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of a column.
+
+    Returns
+    -------
+    is_plain : bool
+        False for nullable ones.
+    """
+    return isinstance(dtype, np.dtype) and dtype.kind in "iufb"
+
+
 def _is(dtype: Any, kind: Kind | None) -> bool:
-    is_plain = isinstance(dtype, np.dtype) and dtype.kind in "iufb"
+    is_plain = is_plain_number(dtype)
     if is_plain or kind is None:
         return is_plain == (kind == "number")
     is_named = kind_of(dtype) == kind and not is_object_dtype(dtype)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from dfml._announced_kinds import as_announced
+from dfml._announced_kinds import as_announced, is_plain_number
 from dfml._schema import OutputSchema, kind_of, listed
 from dfml.exceptions import UnknownOutputError
 
@@ -96,7 +96,8 @@ def pack_features(
     dtype : numpy dtype or None
         From :func:`dfml._schema.array_dtype`; None leaves the frame as it is.
     kinds : sequence of str or None, optional
-        What the table has announced, by :func:`dfml._announced_kinds.announced_kinds`.
+        What the table has announced, by :func:`dfml._announced_kinds.announced_kinds`;
+        for a dtype that is numbers alone.
     named : bool, default=True
         False gives a bare array, for models that were fitted on arrays.
 
@@ -112,9 +113,9 @@ def pack_features(
     """
     if isinstance(partition, pd.Series):
         return partition.astype(_plain(partition.dtype))
-    if kinds is not None:
-        partition = as_announced(partition, kinds)
     if dtype is None:
+        if kinds is not None:
+            partition = as_announced(partition, kinds)
         changed = {
             name: _plain(kind)
             for name, kind in partition.dtypes.items()
@@ -145,13 +146,16 @@ def _is_arrow_text(dtype: Any) -> bool:
 
 
 def _to_array(partition: pd.DataFrame, dtype: np.dtype[Any]) -> np.ndarray:
+    # To ask for the dtypes takes as long as all else does for ten rows: once.
+    found = set(partition.dtypes.to_numpy())
+    if not all(is_plain_number(each) for each in found):
+        partition = as_announced(partition, ["number"] * partition.shape[1])
     if dtype.kind not in "fc" and partition.isna().to_numpy().any():
         # An integer column of a Parquet table comes as float in those files that
         # hold a null: only this partition needs the wider type.
         dtype = np.dtype("float64")
     # Of files that differ dask knows the types of the first one.
-    found = {each for each in partition.dtypes if isinstance(each, np.dtype)}
-    dtype = np.result_type(dtype, *(each for each in found if each.kind in "iufb"))
+    dtype = np.result_type(dtype, *filter(is_plain_number, found))
     missing: dict[str, Any] = {"na_value": np.nan} if dtype.kind in "fc" else {}
     return np.ascontiguousarray(partition.to_numpy(dtype=dtype, **missing))
 
