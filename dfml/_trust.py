@@ -40,6 +40,8 @@ _TRUSTED_BY_MODULE = {
 # categories. A partial of anything else may call it in ways that no type tells.
 _TRUSTED_IN_PARTIALS = frozenset({"sklearn.utils.validation.check_array"})
 _PARTIAL = "functools.partial"
+# skops makes one from an empty array of the type, which it reads without pickle.
+_DTYPE = "numpy.dtype"
 TRUSTED = frozenset(
     f"{module}.{name}"
     for module, names in _TRUSTED_BY_MODULE.items()
@@ -67,6 +69,8 @@ def trusted_among(asked: Sequence[str], schema: Any) -> set[str]:
         trusted |= iid_types()
     if _has_known_partials(schema):
         trusted |= {_PARTIAL}
+    if _has_known_dtypes(schema):
+        trusted |= {_DTYPE}
     return {*asked} & trusted
 
 
@@ -82,6 +86,15 @@ def _has_known_partials(schema: Any) -> bool:
         state["__loader__"] == "FunctionNode"
         and _name_of(state) in _TRUSTED_IN_PARTIALS
         for state in [*functions, *same]
+    )
+
+
+def _has_known_dtypes(schema: Any) -> bool:
+    """Tell if all dtypes in a schema are made as skops makes them."""
+    return all(
+        state["__loader__"] == "DTypeNode"
+        for state in walk_states(schema)
+        if _name_of(state) == _DTYPE
     )
 
 

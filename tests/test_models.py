@@ -133,6 +133,7 @@ MATRIX = {
         NUMBER,
     ),
     "Imputer": (impute.SimpleImputer(), X, None),
+    "Bins": (preprocessing.KBinsDiscretizer(2, quantile_method="linear"), X, None),
     "IsolationForest": (ensemble.IsolationForest(n_estimators=5), X, None),
     "KMeans": (cluster.KMeans(3), X, None),
     "LDA": (discriminant_analysis.LinearDiscriminantAnalysis(), X, LABEL),
@@ -185,11 +186,6 @@ MATRIX = {
 }
 
 # Names that are not scikit-learn's own are never trusted by themselves.
-ASKS = {
-    "Imputer": ["numpy.dtype"],
-}
-
-
 def assert_same_answers(loaded, model, rows):
     for name in RESPONSES:
         assert hasattr(loaded, name) == hasattr(model, name)
@@ -237,12 +233,11 @@ def test_scikit_learn_estimators_need_no_trust(name, tmp_path):
     model = sklearn.base.clone(estimator).fit(rows, target)
 
     path = save_model(model, tmp_path / "model.skops")
-    asked = ASKS.get(name, [])
-    loaded = load_model(path, trusted=asked)
+    loaded = load_model(path)
 
     assert type(loaded) is type(model)
     assert_same_answers(loaded, model, rows)
-    assert inspect_model(path).untrusted_types == asked
+    assert inspect_model(path).untrusted_types == []
 
 
 def wrapped(ddf):
@@ -561,6 +556,8 @@ def test_reduce_never_runs(tmp_path):
         ("FunctionNode", "os", "system", {}),
         ("TypeNode", "subprocess", "Popen", {}),
         ("ConstructorFromReduceNode", "os", "system", ["touch"]),
+        ("FunctionNode", "numpy", "dtype", {}),
+        ("ConstructorFromReduceNode", "numpy", "dtype", ["O"]),
         ("ObjectNode", "dfml.iid.os", "system", {}),
         ("ObjectNode", "sklearn.evil", "Estimator", {}),
         ("ObjectNode", "dfml.evil", "Model", {}),
