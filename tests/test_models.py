@@ -133,7 +133,7 @@ MATRIX = {
         NUMBER,
     ),
     "Imputer": (impute.SimpleImputer(), X, None),
-    "Bins": (preprocessing.KBinsDiscretizer(2, quantile_method="linear"), X, None),
+    "Bins": (preprocessing.KBinsDiscretizer(2, encode="ordinal"), X, None),
     "IsolationForest": (ensemble.IsolationForest(n_estimators=5), X, None),
     "KMeans": (cluster.KMeans(3), X, None),
     "LDA": (discriminant_analysis.LinearDiscriminantAnalysis(), X, LABEL),
