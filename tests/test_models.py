@@ -185,6 +185,7 @@ MATRIX = {
     ),
 }
 
+
 # Names that are not scikit-learn's own are never trusted by themselves.
 def assert_same_answers(loaded, model, rows):
     for name in RESPONSES:

@@ -33,8 +33,12 @@ __all__ = [
     "source_options",
 ]
 
+#: Statements that give no rows are known too, so that DuckDB's error is shown.
 SQL_START = re.compile(
-    r"\s*\(*\s*(select|with|from|values|pivot|--|/\*)", re.IGNORECASE
+    r"[\s(]*(--|/\*|(alter|attach|call|copy|create|delete|describe|drop|explain|from"
+    r"|insert|merge|pivot|pragma|select|set|show|summarize|table|unpivot|update|values"
+    r"|with)\b)",
+    re.IGNORECASE,
 )
 
 #: In the header of a DuckDB file, behind a checksum of 8 bytes.
@@ -188,7 +192,7 @@ def _refuse_option(goes: str, source: str) -> NoReturn:
 def _query_in(source: str) -> str | None:
     """Return the SQL that SOURCE is or holds, None for a table."""
     path = Path(source)
-    if source.lower().endswith(".sql"):
+    if source.lower().endswith(".sql") and not path.is_dir():
         if not path.is_file():
             raise click.UsageError(f"There is no file {source!r}.")
         try:

@@ -9,8 +9,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import click
 
-__all__ = ["in_options"]
+__all__ = ["HINTS", "in_options"]
 
+#: Advice that names Python, and what it is to somebody at a command line.
+HINTS = {
+    "create it in DuckDB, or register a Python object under that name, "
+    "connection.register(name, frame); variables are not looked up by name": "name "
+    "the file of the table with --database; a file of rows is FROM 'rows.parquet'",
+    "run it with connection.execute, and read": "run it in DuckDB, and read",
+    "run the others with connection.execute, and read": "run the others in DuckDB, and "
+    "read",
+    "convert them, for example ddf.astype({name: dtype})": "convert them in the "
+    "source, in SQL with CAST(name AS DOUBLE)",
+    "drop those rows, for example ddf.dropna(subset=[label])": "leave those rows out, "
+    "in SQL with WHERE label IS NOT NULL",
+    "a DuckDBPyConnection": "a DuckDB database",
+    "pass one of these, with the format that it has": "leave --format out, or name "
+    "another target",
+}
 #: Options whose arguments in Python have another name.
 _ARGUMENTS = {"check": "checks", "trust": "trusted"}
 # A call around what is to be passed, as in `dfml.IID(estimator, sample=0.1)`.
@@ -40,6 +56,8 @@ def in_options(text: str, command: click.Command) -> str:
     >>> in_options('pass mode="overwrite", or resume=False', main.commands["predict"])
     'pass --mode overwrite, or --no-resume'
     """
+    for library, line in HINTS.items():
+        text = text.replace(library, line)
     text = _CALL.sub(r"\1", text)
     for parameter in command.params:
         options = [each for each in parameter.opts if each.startswith("--")]
@@ -54,6 +72,7 @@ def _replace(text: str, option: str, parameter: click.Parameter) -> str:
     start = rf"(?<![\w/]){_ARGUMENTS.get(name, name)}="
     if parameter.secondary_opts:
         return re.sub(rf"{start}False\b", parameter.secondary_opts[0], text)
+    text = re.sub(rf"{start}None\b", f"no {option}", text)
     text = re.sub(rf'{start}"([^"]*)"', rf"{option} \1", text)
     text = re.sub(rf"{start}(\d[\d.]*\d|\d)", rf"{option} \1", text)
 

@@ -27,6 +27,16 @@ def _is(*columns: str) -> str:
 
 
 _IS_IT = _is("database_name", "schema_name", "table_name")
+_JOBS = {
+    "id": "BIGINT PRIMARY KEY",
+    "job": "VARCHAR",
+    "schema": "VARCHAR",
+    "table": "VARCHAR",
+    "change": "VARCHAR",
+    "n_rows": "BIGINT",
+    "report": "VARCHAR",
+    "committed_at": "TIMESTAMP",
+}
 # No catalog lists collations: they are in the statement that would make the table.
 _IS_COLLATED = (
     """regexp_matches(regexp_replace(sql, '"[^"]*"|''[^'']*''', '', 'g'), """
@@ -191,14 +201,15 @@ class DuckDBTable:
         found = _rows(
             self.connection,
             "SELECT path FROM duckdb_databases() WHERE type = 'duckdb' "
-            f"AND NOT readonly AND {_is('database_name')}",
+            f"AND NOT readonly AND NOT internal AND {_is('database_name')}",
             folded(self.database),
         )
         if not found:
             raise TargetError.expecting(
                 where,
                 "a schema that is there, or a DuckDB database that can be written to",
-                f"{self.database!r}, which is neither: it is read-only or not attached",
+                f"{self.database!r}, which is neither: it is read-only, temporary or "
+                "not attached",
                 "create the schema, or attach the database without READ_ONLY",
             )
         path: str | None = found[0][0]
@@ -271,6 +282,13 @@ class DuckDBTable:
 
     def _has_jobs(self) -> bool:
         jobs = self._described(self.connection, self.database, "dfml", "jobs")
+        if jobs.kind is not None and list(jobs.columns) != list(_JOBS):
+            raise TargetError.expecting(
+                "predict_table",
+                f"{self.jobs} to be the table of jobs that dfml makes",
+                f"one with the columns {list(jobs.columns)}",
+                "rename that schema, or write to another database",
+            )
         return jobs.kind is not None
 
     def note(self, job: str, change: str, report: dict[str, Any]) -> None:
@@ -284,15 +302,16 @@ class DuckDBTable:
             What it has done to the table.
         report : dict
             Plain data.
+
+        Raises
+        ------
+        TargetError
+            If the database has another table in the place of ``dfml.jobs``.
         """
         if not self._has_jobs():
             _rows(self.connection, f"CREATE SCHEMA IF NOT EXISTS {self._schema}")
-            _rows(
-                self.connection,
-                f"CREATE TABLE {self.jobs} (id BIGINT PRIMARY KEY, job VARCHAR, "
-                '"schema" VARCHAR, "table" VARCHAR, change VARCHAR, n_rows BIGINT, '
-                "report VARCHAR, committed_at TIMESTAMP)",
-            )
+            columns = ", ".join(f"{quoted(n)} {type_}" for n, type_ in _JOBS.items())
+            _rows(self.connection, f"CREATE TABLE {self.jobs} ({columns})")
         # Two transactions that note at once take the same number, and one fails.
         _rows(
             self.connection,

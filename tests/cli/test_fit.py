@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -300,6 +301,23 @@ def test_transformers_learn_from_no_target(run, lake, output):
     assert "SGDClassifier learns from a target" in needed.stderr
 
 
+def test_a_folder_may_be_called_as_sql_is(fit, lake, output, tmp_path):
+    shutil.copytree(lake, tmp_path / "lake.sql")
+    result = fit(tmp_path / "lake.sql", "--features", "a,b", *PARAMS)
+
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(load_model(output).coef_, trained(lake).coef_)
+
+
+def test_statements_are_sql_whatever_they_start_with(fit, database):
+    whole = fit("TABLE parcels", "--database", database, "--drop", "depot")
+    assert whole.exit_code == 0, whole.output
+    for statement in ("DELETE FROM parcels", "drop table parcels", "(SHOW TABLES)"):
+        result = fit(statement, "--database", database)
+        assert result.exit_code == 1, result.output
+    assert "600" in fit(QUERY, "--database", database).stdout
+
+
 def test_a_source_that_is_not_there(fit, output):
     result = fit("nothing/*.parquet")
 
@@ -496,7 +514,7 @@ def test_a_model_that_cannot_be_stored(fit, lake, output, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dfml.models._replace", full)
+    monkeypatch.setattr("dfml.models.replace_file", full)
 
     result = fit(lake, "--features", "a")
 

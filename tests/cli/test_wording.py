@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
+
 import pytest
 
+import dfml
 from dfml.cli import main
 from dfml.cli._status import Progress, as_time
-from dfml.cli._wording import in_options
+from dfml.cli._wording import HINTS, in_options
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,32 @@ from dfml.cli._wording import in_options
 )
 def test_arguments_become_options(command, text, expected):
     assert in_options(text, main.commands[command]) == expected
+
+
+def test_hints_for_the_command_line_stand_for_some_of_the_library():
+    modules = Path(dfml.__file__).parent.rglob("*.py")
+    texts = [path.read_text() for path in modules if path.parent.name != "cli"]
+    # Texts that go over several lines are joined as Python joins them.
+    library = re.sub(r'"\s*\n\s*f?"', "", "\n".join(texts))
+    for hint in HINTS.keys() - {"a DuckDBPyConnection"}:
+        assert hint in library, hint
+
+
+def test_hints_name_options_and_no_python(run, model, database, tmp_path):
+    target = tmp_path / "new.duckdb"
+    forgotten = run("predict", model, "FROM parcels", tmp_path / "scored")
+    assert "file of the table with --database" in forgotten.stderr
+    written = run("score", model, "DELETE FROM parcels", "--database", database)
+    assert "run it in DuckDB, and read its result" in written.stderr
+    shutil.copy(database, target)
+    both = ["FROM parcels", target, "--database", target]
+    unnamed = run("predict", model, *both)
+    assert "Got no --table for a DuckDB database." in unnamed.stderr
+    other = run("predict", model, *both, "--format", "parquet")
+    assert "leave --format out" in other.stderr
+    for result in (forgotten, written, unnamed, other):
+        assert result.exit_code == 1
+        assert not re.search(r"connection\.|ddf|DuckDBPy", result.stderr)
 
 
 def test_hints_of_errors_name_options(run, model, lake, tmp_path):

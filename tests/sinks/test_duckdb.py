@@ -103,6 +103,19 @@ def test_defaults_collations_and_comments_are_not_overwritten(connection, statem
     assert connection.execute("SELECT count(*) FROM t").fetchall() == [(2,)]
 
 
+def test_another_table_of_jobs_is_left_alone(connection):
+    connection.execute("CREATE SCHEMA dfml; CREATE TABLE dfml.jobs AS SELECT 1 AS a")
+    with pytest.raises(TargetError, match=r"table of jobs.*columns \['a'\]"):
+        write_one(connection, "t", "error")
+    assert connection.execute("FROM dfml.jobs").fetchall() == [(1,)]
+    assert tables_of(connection) == {("dfml", "jobs")}
+
+
+def test_a_temporary_table_is_no_target(connection):
+    with pytest.raises(TargetError, match="read-only, temporary or not attached"):
+        write_one(connection, "temp.t", "error")
+
+
 def test_names_that_speak_of_collations_have_none(connection):
     connection.execute('CREATE TABLE t ("COLLATE" INT, "a"" COLLATE ""b" INT)')
     write_one(connection, "t", "overwrite")
@@ -184,7 +197,7 @@ def test_databases_that_cannot_be_written_to(tmp_path, connection):
     connection.execute(f"ATTACH '{tmp_path}/other.duckdb' AS other (READ_ONLY)")
 
     for name in ["other.t", "nowhere.t"]:
-        with pytest.raises(TargetError, match="read-only or not attached"):
+        with pytest.raises(TargetError, match="read-only, temporary or not attached"):
             open_target("write", connection, table=name)
 
 
