@@ -72,7 +72,7 @@ def test_hints_name_options_and_no_python(run, model, database, tmp_path):
     assert "leave --format out" in other.stderr
     for result in (forgotten, written, unnamed, other):
         assert result.exit_code == 1
-        assert not re.search(r"connection\.|ddf|DuckDBPy", result.stderr)
+        assert not re.search(r"connection\.\w|ddf|DuckDBPy", result.stderr)
 
 
 def test_hints_of_errors_name_options(run, model, lake, tmp_path):
