@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import types
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = ["content_digest"]
 _COUNTING = ("sklearn.neighbors._kd_tree", "sklearn.neighbors._ball_tree")
 # Text vectorizers note which object their stop words are.
 _IDENTITIES = ("_stop_words_id",)
+_ARRAYS = (np.ndarray, np.memmap)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
 
@@ -53,7 +55,7 @@ class _Walk:
     def digest(self, value: Any) -> bytes:
         if isinstance(value, np.generic):
             value = value.item()
-        if isinstance(value, _PLAIN):
+        if type(value) in _PLAIN:
             return _hash(type(value).__name__.encode(), repr(value).encode())
         known = self._known.get(id(value))
         if known is not None:
@@ -65,21 +67,24 @@ class _Walk:
         return found
 
     def _compound(self, value: Any) -> bytes:
-        if isinstance(value, np.ndarray):
+        if type(value) in _ARRAYS:
             return self._array(value)
         if isinstance(value, np.dtype):
             return _hash(b"dtype", repr(value).encode())
         if isinstance(value, _NAMED):
             return self._named(value)
         kind = type(value)
-        if kind is dict:
-            items = [item for item in value.items() if item[0] not in _IDENTITIES]
-            return _hash(b"dict", *sorted(map(self._all, items)))
+        if kind is dict:  # functions may go by the order
+            return _hash(b"dict", *self._items(value))
         if kind in (list, tuple):
             return _hash(kind.__name__.encode(), self._all(value))
         if kind in (set, frozenset):
             return _hash(b"set", *sorted(map(self.digest, value)))
         return self._reduced(value)
+
+    def _items(self, value: dict[Any, Any]) -> list[bytes]:
+        items = value.items()
+        return [self._all(item) for item in items if item[0] not in _IDENTITIES]
 
     def _all(self, values: Any) -> bytes:
         return _hash(*map(self.digest, values))
@@ -106,14 +111,20 @@ class _Walk:
             return _hash(b"random", self.digest(value.get_state(legacy=False)))
         if isinstance(value, np.random.Generator):
             return _hash(b"random", self.digest(value.bit_generator.state))
+        if isinstance(value, np.ma.MaskedArray):
+            mask = np.ma.getmaskarray(value)
+            return _hash(b"masked", self._all([value.data, mask, value.fill_value]))
         kind = type(value)
-        reduced = value.__reduce_ex__(2)
+        reduce = copyreg.dispatch_table.get(kind)
+        reduced = value.__reduce_ex__(2) if reduce is None else reduce(value)
         if isinstance(reduced, str):
             return _hash(b"name", reduced.encode())
         function, arguments, *rest = reduced
         state = rest[0] if rest else None
         if kind.__module__ in _COUNTING:
             state = [part for part in state or () if isinstance(part, np.ndarray)]
+        if isinstance(state, dict):  # attributes, in no order
+            state = sorted(self._items(state))
         items = [None if part is None else list(part) for part in rest[1:3]]
         return _hash(b"object", self._all([kind, function, arguments, state, *items]))
 
