@@ -134,8 +134,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     EstimatorTypeError
         If it is not an estimator.
     ModelFileError
-        If it holds something that cannot be stored, such as a lambda, or if the file is
-        there and is no model file.
+        If it holds something that cannot be stored, such as a lambda, or that cannot be
+        read again, which is tried; or if the file is there and is no model file.
 
     Examples
     --------
@@ -270,6 +270,7 @@ def _encode(model: Any) -> bytes:
             _check_importable(model, state)
         archive.writestr(_CARD, json.dumps(_describe(model), indent=2))
         archive.comment = _MARK + b"0" * _N_DIGITS
+    _check_comes_back(model, stored.getvalue())
     content = stored.getvalue()[:-_N_DIGITS]
     return content + hashlib.sha256(content).hexdigest().encode()
 
@@ -287,13 +288,26 @@ def _check_importable(model: Any, state: dict[str, Any]) -> None:
         ) from err
 
 
+def _check_comes_back(model: Any, data: bytes) -> None:
+    """Refuse what skops writes and cannot read, such as Timestamps among objects."""
+    from skops import io as skops_io
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            skops_io.loads(data, trusted=skops_io.get_untrusted_types(data=data))
+    except Exception as err:
+        what = f"parts that cannot be read again ({type(err).__name__}: {err})"
+        raise _cannot_store(model, what) from err
+
+
 def _cannot_store(model: Any, what: str) -> ModelFileError:
     return ModelFileError.expecting(
         "save_model",
         "a model of types that skops can store",
         f"a {type(model).__name__} with {what}",
-        "use functions and classes at the top level of a module, or leave this part"
-        " out of the model",
+        "use functions and classes at the top level of a module, numbers and text in"
+        " the place of other objects, or leave this part out of the model",
     )
 
 

@@ -371,12 +371,18 @@ def lock_inside():
     return model
 
 
+def encoder_of_objects():
+    values = pd.Series([pd.Timestamp("2020"), pd.Timestamp("2021")], dtype=object)
+    return preprocessing.OrdinalEncoder().fit(values.to_frame("at"))
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
         (lambda: cluster.Birch(threshold=0.1).fit(X), "Birch"),
         (lambda: preprocessing.FunctionTransformer(lambda x: x).fit(X), "<lambda>"),
         (lock_inside, "TextIOWrapper"),
+        (encoder_of_objects, "OrdinalEncoder with parts that cannot be read again"),
     ],
 )
 def test_what_cannot_be_stored_is_named(make, name, tmp_path):
@@ -492,10 +498,10 @@ class Mean(linear_model.LinearRegression):
 @pytest.fixture
 def foreign(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, Mean.__module__, sys.modules[__name__])
+    model = ParallelPostFit(Mean().fit(X, NUMBER))
+    path = save_model(model, tmp_path / "foreign.skops")  # which tries to load it
     monkeypatch.setattr(Mean, "loaded", 0)
-    return save_model(
-        ParallelPostFit(Mean().fit(X, NUMBER)), tmp_path / "foreign.skops"
-    )
+    return path
 
 
 def test_unknown_types_are_refused_before_anything_is_made(foreign):
