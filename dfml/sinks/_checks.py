@@ -241,6 +241,8 @@ class Meter:
 def _measure(column: Any, check: Check) -> Figures:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_float16(column.type):  # Arrow has no bounds of these
+        column = column.cast(pa.float32())
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     low = high = None

@@ -119,6 +119,8 @@ class DeltaLog:
 
     def open(self) -> DeltaVersion | None:
         """Read the newest version; None if there is no table."""
+        if os.path.isfile(self.path):
+            return None
         if not self._library.DeltaTable.is_deltatable(self.path):
             return None
         return DeltaVersion(self.where, self._library.DeltaTable(self.path))
@@ -133,11 +135,12 @@ class DeltaLog:
         """
         found = os.listdir(self.path) if os.path.isdir(self.path) else []
         others = sorted(name for name in found if not _OWN.fullmatch(name))
-        if others or os.path.isfile(self.path):
+        is_file = os.path.isfile(self.path)
+        if others or is_file:
             raise TargetExistsError.expecting(
                 self.where,
                 "a Delta table, or a folder that is empty or not there yet",
-                f"{self.path!r} with {others[:3]}",
+                f"{self.path!r}{', a file' if is_file else f' with {others[:3]}'}",
                 "choose another target",
             )
 

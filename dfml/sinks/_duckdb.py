@@ -120,8 +120,9 @@ class DuckDBTarget:
             try:
                 connection = self._library.connect(self._file)
                 break
-            except (self._library.IOException, self._library.ConnectionException) as e:
-                is_held = "lock" in str(e)  # by another process, for a moment maybe
+            except self._library.Error as e:
+                # By another process, or thread, for a moment maybe.
+                is_held = "lock" in str(e) or "handle conflict" in str(e)
                 if not is_held or time.monotonic() > last:
                     raise self._unopened(str(e), is_held=is_held) from e
                 time.sleep(random.uniform(0, 0.2))

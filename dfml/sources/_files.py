@@ -1,6 +1,6 @@
 """The files of a source as they are on disk: paths, sizes and folder keys.
 
-Nothing here opens a file.
+Nothing here reads a file, but for the first bytes of one that has an odd name.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import errno
 import glob
 import os
 import stat
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote, urlsplit
 
-from dfml.exceptions import SourceError
+from dfml.exceptions import DfmlWarning, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ __all__ = [
 
 EXTENSIONS = (".parquet", ".parq", ".pq")
 
+_MAGIC = b"PAR1"
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -63,7 +65,8 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
         The call, for messages.
     source : path
         A file, a glob, or a folder that is searched to its depths. In a folder,
-        names that begin with ``_`` or ``.`` and other extensions are left out.
+        names that begin with ``_`` or ``.`` and other extensions are left out, as
+        dask does it.
 
     Returns
     -------
@@ -74,6 +77,11 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
     ------
     SourceError
         If there is none, or something with the name of a file cannot be read as one.
+
+    Warns
+    -----
+    DfmlWarning
+        If Parquet files of a folder are left out for their extension.
     """
     path = os.path.abspath(os.path.expanduser(os.fspath(source)))
     if "://" in os.fspath(source) or not os.fspath(source):
@@ -81,7 +89,9 @@ def list_files(where: str, source: str | os.PathLike[str]) -> list[SourceFile]:
     elif os.path.isfile(path):
         found = [path]
     elif os.path.isdir(path):
-        found = list(_walk(where, path))
+        seen = list(_walk(where, path))
+        found = [each for each in seen if each.endswith(EXTENSIONS)]
+        _warn_of_others(where, sorted({*seen} - {*found}))
     else:
         found = [p for p in glob.glob(path, recursive=True) if not os.path.isdir(p)]
     if not found:
@@ -119,8 +129,31 @@ def _walk(where: str, folder: str) -> Iterator[str]:
         _check_link(where, parent)
         folders[:] = [name for name in folders if not name.startswith(("_", "."))]
         for name in names:
-            if name.endswith(EXTENSIONS) and not name.startswith(("_", ".")):
+            if not name.startswith(("_", ".")):
                 yield os.path.join(parent, name)
+
+
+def _warn_of_others(where: str, paths: list[str]) -> None:
+    """Say which files are left out although they are Parquet too."""
+    left_out = [path for path in paths if _is_parquet(path)]
+    if left_out:
+        warnings.warn(
+            f"{where} leaves out {len(left_out)} Parquet files, such as"
+            f" {left_out[0]!r}, which does not end in {' or '.join(EXTENSIONS)}.\n\n"
+            "Hint: rename them, or pass a glob that matches all files.",
+            DfmlWarning,
+            stacklevel=2,
+        )
+
+
+def _is_parquet(path: str) -> bool:
+    try:
+        if not os.path.isfile(path):  # a pipe would wait for somebody who writes
+            return False
+        with open(path, "rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def _check_link(where: str, folder: str) -> None:

@@ -217,6 +217,7 @@ def test_rules_take_numbers_of_all_kinds(score):
         (pa.array([True, False, None]), "false", 1),
         (pa.array([1, 2, 2], pa.int8()), "2", 2),
         (pa.array([0.5, float("nan")]), 0.5, 1),
+        (pa.array(np.array([0.5, 2], "float16")), 0.5, 1),
         (pa.array(["a", "b", "a"]).dictionary_encode(), "a", 2),
     ],
 )

@@ -606,6 +606,10 @@ def test_folder_of_other_things_is_no_place_for_a_table(tmp_path):
             target.check_early()
         with pytest.raises(TargetExistsError, match="empty or not there yet"):
             write_job(target, "a" * 32, A)
+    (tmp_path / "file").write_text("mine")
+    target = open_target("write", tmp_path / "file", format="delta")
+    with pytest.raises(TargetExistsError, match="file', a file"):
+        target.check_early()
     (tmp_path / "empty").mkdir()
     target = open_target("write", tmp_path / "empty", format="delta")
     assert write_job(target, "a" * 32, A)["rows"] == 7

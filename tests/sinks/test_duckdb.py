@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import numpy as np
@@ -362,6 +363,21 @@ def test_odd_paths(tmp_path, name):
 
         assert place.read().equals(rows_of(A, B))
     assert os.listdir(tmp_path) == [name]
+
+
+def test_threads_may_write_to_one_file(tmp_path):
+    """DuckDB refuses a file that another thread is about to open or to close."""
+    path = tmp_path / "t.duckdb"
+
+    def work(number):
+        target = open_target("write", path, table=f"t{number % 2}", mode="append")
+        return write_job(target, f"{number:032x}", A)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(16)))
+    with duckdb.connect(str(path)) as con:
+        assert con.sql("SELECT count(*) FROM t0").fetchall() == [(8 * 7,)]
+        assert con.sql("SELECT count(*) FROM t1").fetchall() == [(8 * 7,)]
 
 
 def test_a_look_makes_no_file(tmp_path, place):

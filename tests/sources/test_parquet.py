@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dfml.exceptions import InputTypeError, SourceError
+from dfml.exceptions import DfmlWarning, InputTypeError, SourceError
 from dfml.sources import _row_groups
 from dfml.sources._arrow_types import merge_types
 from dfml.sources._open import open_table as open_source
@@ -135,6 +135,17 @@ def test_hidden_files_and_other_extensions_are_left_out(tmp_path):
     (tmp_path / "notes.txt").touch()
 
     assert len(open_table(tmp_path).files) == 1
+
+
+def test_parquet_files_with_other_extensions_are_left_out_aloud(tmp_path):
+    write(tmp_path / "a.parquet")
+    write(tmp_path / "b.PARQUET")
+    write(tmp_path / "k=1" / "c.parquet.1")
+    (tmp_path / "d.txt").touch()
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.warns(DfmlWarning, match=r"leaves out 2 Parquet files.*b\.PARQUET"):
+        assert len(open_table(tmp_path).files) == 1
 
 
 @pytest.mark.parametrize(
