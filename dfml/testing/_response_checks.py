@@ -277,10 +277,16 @@ def _thin(case: Case, n_partitions: int) -> Any:
 def check_error_names_the_partition(case: Case) -> None:
     """An error inside a partition keeps its type and says which partition it was."""
     case.require_dask()
-    rows = case.table.rows.astype({case.table.features[0]: object})
-    rows.loc[rows.index[-1], case.table.features[0]] = "no number"
+    rows, column = case.table.rows, case.table.features[0]
+
+    def spoil(part: pd.DataFrame) -> pd.DataFrame:
+        if rows.index[-1] not in part.index:
+            return part
+        values = [*part[column].iloc[:-1], "no number"]
+        return part.assign(**{column: pd.Series(values, part.index, dtype=object)})
+
     good = case.cut(rows, [30, 60, 90])
-    frame = good.map_partitions(lambda part: part, meta=case.frame._meta)
+    frame = good.map_partitions(spoil, meta=case.frame._meta)
     for name in case.responses:
         answer = getattr(case.fitted, name)(frame)
         try:
