@@ -258,4 +258,6 @@ def _rows_without_value(columns: Sequence[Any]) -> Any:
 
 
 def _has_missing(column: Any) -> bool:
-    return bool(pc.any(column.is_null(nan_is_null=True)).as_py())
+    if column.null_count or not pa.types.is_floating(column.type):
+        return bool(column.null_count)
+    return bool(np.isnan(column.to_numpy()).any())

@@ -63,23 +63,35 @@ def make_sample(model: SqlModel) -> Sample:
     values = _Values(model)
     base = {name: pool[0] for name, pool in values.pools.items()}
     _check_plain(model, [base])
-    nothing = dict.fromkeys(model.fields)
-    answered, refused, limits = [nothing, base], [], {}
-    optional = set()
-    for name, kind in model.fields.items():
-        special = _SPECIAL if kind == "DOUBLE" else {"new": _UNKNOWN, "missing": None}
-        tried = {each: {**base, name: value} for each, value in special.items()}
-        if tried["missing"] == nothing:  # nobody asks the model
-            del tried["missing"]
-        taken = {each: _is_answered(model, row) for each, row in tried.items()}
-        if taken.get("missing"):
-            optional.add(name)
-        answered += [row for each, row in tried.items() if taken[each]]
-        refused += [row for each, row in tried.items() if not taken[each]]
-        limits[name] = Limits(*(taken.get(each, True) for each in _SPECIAL))
-    rows = values.rows(optional)
+    answered: list[dict[str, Any]] = [dict.fromkeys(model.fields), base]
+    refused: list[dict[str, Any]] = []
+    taken: dict[str, dict[str, bool]] = {name: {} for name in model.fields}
+    for special, tried in _odd_rows(model, base).items():
+        are_taken = _are_answered(model, list(tried.values()))
+        for (name, row), is_taken in zip(tried.items(), are_taken, strict=True):
+            (answered if is_taken else refused).append(row)
+            taken[name][special] = is_taken
+    limits = {
+        name: Limits(*(found.get(each, True) for each in _SPECIAL))
+        for name, found in taken.items()
+    }
+    rows = values.rows([name for name, found in taken.items() if found.get("missing")])
     _check_plain(model, rows)
     return Sample(_table(model, [*answered, *rows]), _table(model, refused), limits)
+
+
+def _odd_rows(
+    model: SqlModel, base: dict[str, Any]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Make rows with one odd value each, by what is odd and by the field of it."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, kind in model.fields.items():
+        odd = _SPECIAL if kind == "DOUBLE" else {"new": _UNKNOWN, "missing": None}
+        for special, value in odd.items():
+            row = {**base, name: value}
+            if any(each is not None for each in row.values()):  # else nobody asks
+                found.setdefault(special, {})[name] = row
+    return found
 
 
 def _check_plain(model: SqlModel, rows: list[dict[str, Any]]) -> None:
@@ -94,10 +106,18 @@ def _check_plain(model: SqlModel, rows: list[dict[str, Any]]) -> None:
         ) from err
 
 
-def _is_answered(model: SqlModel, row: dict[str, Any]) -> bool:
+def _are_answered(model: SqlModel, rows: list[dict[str, Any]]) -> list[bool]:
+    """Tell which rows a model answers: most often all of one kind, or else none."""
+    table = _table(model, rows)
+    if _is_answered(model, table):
+        return [True] * len(rows)
+    return [_is_answered(model, table.slice(i, 1)) for i in range(len(rows))]
+
+
+def _is_answered(model: SqlModel, table: Any) -> bool:
     try:
-        call_quietly(model, _table(model, [row]))
-    except Exception:  # noqa: BLE001 - whatever it is, the model refuses the row
+        call_quietly(model, table)
+    except Exception:  # noqa: BLE001 - whatever it is, the model refuses them
         return False
     return True
 
