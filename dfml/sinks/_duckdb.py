@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from dfml.sinks._duckdb_table import JobNote
     from dfml.sinks._files import FileSystem
     from dfml.sinks._writing import WrittenFile
 
@@ -99,7 +100,9 @@ class DuckDBTarget:
         self._file = os.path.realpath(os.path.expanduser(database)) if is_path else ""
         file = self._file if is_path else self._look(database).file(where)
         self._home = JobHome(where, _home_of(file, table), files)
+        # Number of the job's last commit, as it was when this call first looked.
         self._mark: int | None = None
+        self._has_looked = False
 
     def _look(self, connection: Any) -> DuckDBTable:
         return DuckDBTable.look(connection, self._names)
@@ -214,7 +217,7 @@ class DuckDBTarget:
             As it was noted.
         """
         with self._seen() as table:
-            note = table.note_of(job)
+            note = self._marked(table, job)
         if note is None:
             return None
         report: dict[str, Any] = json.loads(note.report)
@@ -224,6 +227,12 @@ class DuckDBTarget:
             return None
         self._clean_up(job)
         return report
+
+    def _marked(self, table: DuckDBTable, job: str) -> JobNote | None:
+        note = table.note_of(job)
+        self._mark = None if note is None else note.number
+        self._has_looked = True
+        return note
 
     def check_free(self) -> None:
         """Refuse a table with rows if the mode is ``"error"``.
@@ -273,9 +282,9 @@ class DuckDBTarget:
             If DuckDB has no such columns.
         """
         self._check_columns(schema)
-        with self._seen() as table:
-            note = table.note_of(job)
-        self._mark = None if note is None else note.number
+        if not self._has_looked:
+            with self._seen() as table:
+                self._marked(table, job)
         folder = self._home.staging_of(job)
         if not resume:
             self.files.remove(folder)

@@ -136,6 +136,7 @@ class LakeTarget:
         self._home = JobHome(where, _home_of(log.root()), files)
         self._asked = None if partition_by is None else tuple(partition_by)
         self._mark: int | None = None
+        self._has_looked = False
 
     @property
     def folder(self) -> str:
@@ -196,7 +197,9 @@ class LakeTarget:
             Empty if the table no longer has it, as after a clean-up of its log.
         """
         table = self.log.open()
-        if table is None or table.mark_of(job) is None:
+        self._mark = None if table is None else table.mark_of(job)
+        self._has_looked = True
+        if table is None or self._mark is None:
             return None
         noted = table.noted_of(job)
         # Rows that were appended once are not appended again, whatever became of
@@ -270,7 +273,9 @@ class LakeTarget:
             If the columns are not those of the table, or the format lacks a type.
         """
         table = self.log.open()
-        self._mark = None if table is None else table.mark_of(job)
+        # What a rival has committed since the call has looked is not to be repeated.
+        if not self._has_looked:
+            self._mark = None if table is None else table.mark_of(job)
         columns = self._columns(table, schema)
         names = self._partition_by(table)
         check_partition_columns(self.where, columns, names, in_folders=False)
