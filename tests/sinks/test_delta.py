@@ -15,7 +15,7 @@ from dfml.sinks import _lake
 from dfml.sinks._files import FileSystem
 from dfml.sinks._targets import open_target
 from tests.delta_log import commit, deleted_inline
-from tests.sinks.places import SCHEMA, DeltaByDay, DeltaPlace, make_part, write_job
+from tests.sinks.places import DeltaByDay, DeltaPlace, make_part, write_job
 from tests.sinks.test_targets import A, B, rows_of
 
 deltalake = pytest.importorskip("deltalake")
@@ -314,18 +314,6 @@ def test_append_goes_on_after_the_append_of_a_rival(place):
     write_job(place.target("append", files), "b" * 32, B)
 
     assert place.read().equals(rows_of(A, [theirs, theirs], B))
-
-
-def test_rival_that_commits_between_looking_and_staging_is_noticed(place):
-    job, target = "a" * 32, place.target("append")
-    assert target.committed(job) is None
-    write_job(place.target("append"), job, A)  # by somebody without a common lock
-    staged = target.stage(job, {}, SCHEMA, resume=True)
-    parts = [staged.write_rows(number, [rows]) for number, rows in enumerate(A)]
-    records = [staged.finish_part(part) for part in parts]
-    target.commit(staged, staged.check_complete(records), {"rows": 7})
-
-    assert place.read().equals(rows_of(A))
 
 
 def test_columns_that_a_rival_adds_are_noticed(place):

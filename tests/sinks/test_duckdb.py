@@ -380,18 +380,6 @@ def test_threads_may_write_to_one_file(tmp_path):
         assert con.sql("SELECT count(*) FROM t1").fetchall() == [(8 * 7,)]
 
 
-def test_rival_that_commits_between_looking_and_staging_is_noticed(in_memory):
-    job, target = "a" * 32, in_memory.target("append")
-    assert target.committed(job) is None
-    write_job(in_memory.target("append"), job, A)  # by somebody without a common lock
-    staged = target.stage(job, {}, SCHEMA, resume=True)
-    parts = [staged.write_rows(number, [rows]) for number, rows in enumerate(A)]
-    records = [staged.finish_part(part) for part in parts]
-    target.commit(staged, staged.check_complete(records), {"rows": 7})
-
-    assert in_memory.read().equals(rows_of(A))
-
-
 def test_a_look_makes_no_file(tmp_path, place):
     target = place.target()
     target.check_early()

@@ -91,6 +91,26 @@ def test_append(appendable):
     assert appendable.leftovers() == []
 
 
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_rival_that_commits_between_looking_and_staging_is_noticed(
+    appendable, mode, before
+):
+    job = "a" * 32
+    for _ in range(before):
+        write_job(appendable.target("append"), "b" * 32, B)
+    target = appendable.target(mode)
+    assert target.committed(job) is None
+    write_job(appendable.target(mode), job, A)  # by somebody without a common lock
+    staged = target.stage(job, {}, SCHEMA, resume=True)
+    parts = [staged.write_rows(number, [rows]) for number, rows in enumerate(A)]
+    records = [staged.finish_part(part) for part in parts]
+    target.commit(staged, staged.check_complete(records), {"rows": 7})
+
+    others = [B] * before if mode == "append" else []
+    assert appendable.read().equals(rows_of(A, *others))
+
+
 def test_overwrite_partitions(by_day):
     write_job(by_day.target(), "a" * 32, A)
     some = [make_part(0, 4, scale=-1.0), make_part(1, scale=-1.0)]  # mon, and null
