@@ -20,9 +20,9 @@ from dask.dataframe.dask_expr._expr import Drop, Projection
 from dask.dataframe.utils import has_known_categories
 from dask.delayed import Delayed
 
-from dfml._announced_kinds import announced_kinds
-from dfml._packer import Packer, columns_of
 from dfml._schema import array_dtype, check_names, kind_of, listed
+from dfml.arrays._announced_kinds import announced_kinds
+from dfml.arrays._packer import Packer, columns_of
 from dfml.exceptions import (
     ColumnMismatchError,
     InputTypeError,

@@ -27,19 +27,19 @@ from sklearn.metrics import (
 from sklearn.utils import assert_all_finite, get_tags
 
 from dfml import _frames
-from dfml._learnt_columns import plain
 from dfml._relations import empty_frame, level_of_caller, of_relation
-from dfml._responders import call, contract_of, knows_names
 from dfml._streams import open_partitions
 from dfml.exceptions import EmptyTableError, EstimatorTypeError, LabelError
+from dfml.responses._learnt_columns import plain
+from dfml.responses._responders import call, contract_of, knows_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dfml._arrays import Block
     from dfml._partitions import Turn
-    from dfml._partitionwise import PartitionwiseMixin
     from dfml._schema import Contract
+    from dfml.arrays._blocks import Block
+    from dfml.responses._partitionwise import PartitionwiseMixin
 
 __all__ = ["join_for_score", "resolve_scorer", "score_lazily"]
 

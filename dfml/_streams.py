@@ -21,13 +21,13 @@ from dask.base import get_scheduler
 from dask.system import CPU_COUNT
 from sklearn import get_config
 
-from dfml._arrays import Block
-from dfml._arrow_blocks import make_block_maker
 from dfml._loaders import Loaded, Task, Turn, count_workers, is_cluster
-from dfml._parquet_blocks import BlockReads
 from dfml._partitions import Partitions, in_window
 from dfml._relations import RelationTable
-from dfml._reused_arrays import ReusedArrays
+from dfml.arrays._arrow_blocks import make_block_maker
+from dfml.arrays._blocks import Block
+from dfml.arrays._parquet_blocks import BlockReads
+from dfml.arrays._reused_arrays import ReusedArrays
 from dfml.sources._facts import describe_query
 from dfml.sources._lazy_frame import Sizes, default_rows
 from dfml.sources._query import connection_of, database_errors
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from dfml._arrow_blocks import BlockMaker
     from dfml._frames import Table
-    from dfml._packer import Packer
+    from dfml.arrays._arrow_blocks import BlockMaker
+    from dfml.arrays._packer import Packer
     from dfml.sources._spill import Spill
 
 __all__ = ["Opened", "StreamedPartitions", "open_partitions"]

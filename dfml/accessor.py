@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from dask.dataframe.extensions import register_dataframe_accessor
 
-from dfml._responses import RESPONSES, Response
 from dfml._scoring import score_lazily
 from dfml.estimators import as_lazy
 from dfml.exceptions import ColumnCollisionError
+from dfml.responses._methods import RESPONSES, Response
 
 if TYPE_CHECKING:
     import dask.dataframe as dd

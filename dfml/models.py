@@ -29,7 +29,6 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from dfml._model_places import check_replaceable, replace_file
-from dfml._partitionwise import PartitionwiseMixin
 from dfml._trust import trusted_among, walk_states
 from dfml.exceptions import (
     DfmlError,
@@ -39,6 +38,7 @@ from dfml.exceptions import (
     ModelFileError,
     UntrustedTypeError,
 )
+from dfml.responses._partitionwise import PartitionwiseMixin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

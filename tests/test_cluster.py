@@ -136,7 +136,7 @@ class Logged(SlowClassifier):
 def test_a_lost_model_is_repeated_from_the_last_checkpoint_only(
     client, tmp_path, monkeypatch, look_ahead
 ):
-    monkeypatch.setattr("dfml._remote.CHECKPOINT_SECONDS", 0.25)
+    monkeypatch.setattr("dfml.training._remote.CHECKPOINT_SECONDS", 0.25)
     frame = dd.from_pandas(make_table(4000), npartitions=40)[[*FEATURES, "late"]]
     expected = on_one_thread(SlowClassifier(random_state=0), frame)
     client.wait_for_workers(2, timeout=60)

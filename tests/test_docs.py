@@ -8,7 +8,7 @@ import pytest
 import sklearn
 
 import dfml
-from dfml._responses import RESPONSES
+from dfml.responses._methods import RESPONSES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

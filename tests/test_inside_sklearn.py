@@ -32,8 +32,8 @@ from sklearn.utils._test_common.instance_generator import _construct_instances
 from sklearn.utils.validation import has_fit_parameter
 
 from dfml import IID, Incremental, ParallelPostFit
-from dfml._responses import RESPONSES
 from dfml.iid import linear_model as iid_linear_model
+from dfml.responses._methods import RESPONSES
 from tests.conftest import FEATURES, make_table
 
 TABLE = make_table(120)

@@ -44,8 +44,8 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from dfml import IID, Incremental, ParallelPostFit
-from dfml._merging import MERGES
-from dfml._responses import RESPONSES
+from dfml.responses._methods import RESPONSES
+from dfml.training._merging import MERGES
 from tests.conftest import FEATURES, make_table, split_at
 
 TABLE = make_table(120)

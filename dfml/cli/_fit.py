@@ -15,13 +15,13 @@ from sklearn.utils import get_tags
 
 import dfml
 from dfml._model_places import check_replaceable
-from dfml._partitionwise import PartitionwiseMixin
 from dfml.cli._command import names_option, output_options, print_json, print_table
 from dfml.cli._estimators import as_value, import_estimator, make_estimator
 from dfml.cli._rows import Rows, choose_columns, is_sql, source_options
 from dfml.cli._score import check_scoring, score_model
 from dfml.cli._status import Status
 from dfml.models import save_model
+from dfml.responses._partitionwise import PartitionwiseMixin
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator

@@ -20,13 +20,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from dfml import _frames
-from dfml._partitionwise import PartitionwiseMixin
-from dfml._responders import contract_of, learn_schemas
-from dfml._responses import RESPONSES
 from dfml._schema import Contract
 from dfml._scoring import resolve_scorer, score_lazily
 from dfml.estimators._signatures import FitMethod
 from dfml.exceptions import InputTypeError
+from dfml.responses._methods import RESPONSES
+from dfml.responses._partitionwise import PartitionwiseMixin
+from dfml.responses._responders import contract_of, learn_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable

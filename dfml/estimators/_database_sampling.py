@@ -21,8 +21,8 @@ from dfml.sources._query import database_errors
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from dfml._arrays import Block
     from dfml._relations import RelationTable
+    from dfml.arrays._blocks import Block
 
 __all__ = ["Sample", "draw_from_relation", "no_rows"]
 

@@ -10,21 +10,21 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from dfml import _frames
-from dfml._arrays import Block
-from dfml._checkpoints import Checkpoints, Job, name_data
 from dfml._schema import Contract
 from dfml._scoring import join_for_score, resolve_scorer, score_lazily
-from dfml._training import Step, Training, shuffled_rows
-from dfml._watching import Callbacks, EarlyStopping, History, Watcher, watch
+from dfml.arrays._blocks import Block
 from dfml.estimators._database_sampling import no_rows
 from dfml.estimators._post_fit import ParallelPostFit
 from dfml.exceptions import EstimatorTypeError, InputTypeError
+from dfml.training._checkpoints import Checkpoints, Job, name_data
+from dfml.training._steps import Step, Training, shuffled_rows
+from dfml.training._watching import Callbacks, EarlyStopping, History, Watcher, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from dfml._partitions import Turn
-    from dfml._training import OpenPlan, Plan
+    from dfml.training._steps import OpenPlan, Plan
 
 __all__ = ["Fitting", "InMemorySteps", "Validate", "has_callbacks", "own_score"]
 

@@ -21,14 +21,9 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from dfml import _frames
-from dfml._checkpoints import Job, name_data
-from dfml._labels import find_classes
-from dfml._merging import MergedSteps, is_additive
 from dfml._relations import RelationTable, join_lazily, warn_of_order
 from dfml._scoring import resolve_scorer
-from dfml._sequence import Sequence
 from dfml._streams import Opened, open_partitions
-from dfml._training import OpenPlan, Plan, Training, make_plan, takes
 from dfml.estimators._base import MetaEstimator, answers
 from dfml.estimators._checks import (
     check_options,
@@ -43,6 +38,11 @@ from dfml.estimators._fitting import (
     has_callbacks,
 )
 from dfml.exceptions import EstimatorTypeError, LabelError
+from dfml.training._checkpoints import Job, name_data
+from dfml.training._labels import find_classes
+from dfml.training._merging import MergedSteps, is_additive
+from dfml.training._sequence import Sequence
+from dfml.training._steps import OpenPlan, Plan, Training, make_plan, takes
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks

@@ -11,9 +11,9 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from dfml import _frames
-from dfml._partitionwise import PartitionwiseMixin
 from dfml.estimators._base import MetaEstimator
 from dfml.exceptions import EstimatorTypeError
+from dfml.responses._partitionwise import PartitionwiseMixin
 
 __all__ = ["ParallelPostFit", "as_lazy"]
 

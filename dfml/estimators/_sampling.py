@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from dfml._arrays import Block
 from dfml._partitions import Partitions, Turn
 from dfml._relations import RelationTable
+from dfml.arrays._blocks import Block
 from dfml.estimators._database_sampling import Sample, draw_from_relation, no_rows
 
 if TYPE_CHECKING:
     from dfml._frames import Table
-    from dfml._packer import Packer
+    from dfml.arrays._packer import Packer
 
 __all__ = ["Sample", "draw"]
 

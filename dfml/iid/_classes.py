@@ -13,10 +13,10 @@ from sklearn.utils.metaestimators import available_if
 
 from dfml import _frames
 from dfml._relations import join_lazily
-from dfml._responses import RESPONSES
 from dfml.estimators._base import LazyEstimatorMixin, answers
 from dfml.estimators._iid import fit_on_sample
 from dfml.exceptions import InputTypeError
+from dfml.responses._methods import RESPONSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

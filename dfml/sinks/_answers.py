@@ -15,22 +15,22 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dfml._arrow_arrays import has_plain_numbers, to_array
-from dfml._responders import make_responder
-from dfml._responses import RESPONSES
-from dfml._reused_arrays import ReusedArrays
+from dfml.arrays._arrow_columns import has_plain_numbers, to_array
+from dfml.arrays._reused_arrays import ReusedArrays
 from dfml.exceptions import (
     ColumnCollisionError,
     ColumnMismatchError,
     EstimatorTypeError,
     UnknownOutputError,
 )
+from dfml.responses._methods import RESPONSES
+from dfml.responses._responders import make_responder
 from dfml.sources._pandas import to_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dfml._responders import Responder
+    from dfml.responses._responders import Responder
     from dfml.sources._base import SourceTable
 
 __all__ = ["Answers", "make_answers", "to_arrow"]

@@ -15,9 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfml._arrays import label_result
-from dfml._arrow_arrays import to_array
-from dfml._responders import call
+from dfml.arrays._arrow_columns import to_array
+from dfml.arrays._blocks import label_result
 from dfml.exceptions import (
     ColumnMismatchError,
     DfmlError,
@@ -25,6 +24,7 @@ from dfml.exceptions import (
     InputTypeError,
     UnknownOutputError,
 )
+from dfml.responses._responders import call
 from dfml.sinks._answers import make_answers, to_arrow
 from dfml.sources._pandas import to_pandas
 from dfml.sql_functions._fields import (
@@ -37,7 +37,7 @@ from dfml.sql_functions._fields import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dfml._responders import Responder
+    from dfml.responses._responders import Responder
 
 __all__ = ["SqlModel", "make_sql_model", "model_error"]
 

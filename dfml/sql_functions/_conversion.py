@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dfml._learnt_columns import plain
+from dfml.responses._learnt_columns import plain
 from dfml.sources._columns import quoted
 from dfml.sql_functions._linear import LINEAR
 from dfml.sql_functions._steps import refusal, transform

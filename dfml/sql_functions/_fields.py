@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 from sklearn.utils.validation import check_is_fitted
 
-from dfml._learnt_columns import example_rows, learnt_kinds
-from dfml._responders import contract_of
 from dfml._schema import kind_of
 from dfml.estimators import ParallelPostFit
 from dfml.exceptions import ColumnMismatchError
+from dfml.responses._learnt_columns import example_rows, learnt_kinds
+from dfml.responses._responders import contract_of
 from dfml.sources._columns import folded
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dfml._learnt_columns import first_steps
 from dfml.exceptions import EstimatorTypeError
+from dfml.responses._learnt_columns import first_steps
 from dfml.sql_functions._conversion import Limits
 from dfml.sql_functions._fields import ARROW_OF
 from dfml.sql_functions._trees import TREES, Tree, trees_of

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dfml._learnt_columns import plain, selected
 from dfml.exceptions import EstimatorTypeError
+from dfml.responses._learnt_columns import plain, selected
 from dfml.sql_functions._text import number, text
 
 if TYPE_CHECKING:

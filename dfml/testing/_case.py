@@ -19,9 +19,9 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from dfml._responses import RESPONSES
 from dfml.estimators import IID, Incremental, ParallelPostFit
 from dfml.iid._classes import FirstPartitionMixin
+from dfml.responses._methods import RESPONSES
 from dfml.sources import read_sql
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pandas as pd
 from sklearn import config_context
 from sklearn.base import clone
 
-from dfml._responses import RESPONSES
 from dfml.estimators._base import MetaEstimator
+from dfml.responses._methods import RESPONSES
 from dfml.testing._case import Watch, as_table, assert_close
 from dfml.testing._registry import Registry
 

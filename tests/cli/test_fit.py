@@ -406,7 +406,7 @@ def calls(monkeypatch):
         return partial_fit(self, *args, **options)
 
     monkeypatch.setattr(SGDClassifier, "partial_fit", count)
-    monkeypatch.setattr("dfml._checkpoints.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("dfml.training._checkpoints.EVERY_SECONDS", 0.0)
     return counted
 
 

@@ -39,6 +39,7 @@ from dfml.exceptions import (
     LabelError,
     PartitionMismatchError,
 )
+from dfml.training import _checkpoints
 from tests.conftest import FEATURES, make_table, split_at
 
 
@@ -730,27 +731,19 @@ class TestCheckpoint:
         assert clf.n_partitions_seen_ == 160
 
     def test_other_jobs_have_their_own(self, lake, tmp_path):
-        from dfml._checkpoints import Job
-
         data = dd.read_parquet(lake)
         parameters = {"estimator": make_sgd(), "epochs": 1}
+        make_job = functools.partial(_checkpoints.Job, "fit", tmp_path)
         jobs = [
-            Job("fit", tmp_path, data["a"], parameters),
-            Job("fit", tmp_path, data["b"], parameters),
-            Job("fit", tmp_path, data["a"], {**parameters, "epochs": 2}),
-            Job(
-                "fit",
-                tmp_path,
-                data["a"],
-                {**parameters, "estimator": make_sgd(alpha=1)},
-            ),
+            make_job(data["a"], parameters),
+            make_job(data["b"], parameters),
+            make_job(data["a"], {**parameters, "epochs": 2}),
+            make_job(data["a"], {**parameters, "estimator": make_sgd(alpha=1)}),
         ]
         assert len({job.folder for job in jobs}) == 4
-        assert Job("fit", tmp_path, data["a"], parameters).folder == jobs[0].folder
+        assert make_job(data["a"], parameters).folder == jobs[0].folder
 
     def test_other_versions_are_refused(self, tmp_path, lake, monkeypatch):
-        from dfml import _checkpoints
-
         job = _checkpoints.Job("fit", tmp_path, dd.read_parquet(lake), {})
         job.save(done=1)
         monkeypatch.setattr(_checkpoints, "_versions", lambda: {"scikit-learn": "9.9"})
@@ -758,9 +751,7 @@ class TestCheckpoint:
             job.load()
 
     def test_a_broken_checkpoint_is_refused(self, tmp_path, lake):
-        from dfml._checkpoints import Job
-
-        job = Job("fit", tmp_path, dd.read_parquet(lake), {})
+        job = _checkpoints.Job("fit", tmp_path, dd.read_parquet(lake), {})
         job.save(done=1)
         path = job.folder / "checkpoint.pickle"
         path.write_bytes(path.read_bytes()[:-5])
@@ -768,8 +759,6 @@ class TestCheckpoint:
             job.load()
 
     def test_data_without_a_fixed_token(self, tmp_path):
-        from dfml._checkpoints import Job
-
         class Opaque:
             def __reduce__(self):
                 raise TypeError("not for the road")
@@ -779,7 +768,7 @@ class TestCheckpoint:
             operands = (Opaque(),)
 
         with pytest.raises(CheckpointError, match="to Parquet first"):
-            Job("fit", tmp_path, SimpleNamespace(expr=Node()), {})
+            _checkpoints.Job("fit", tmp_path, SimpleNamespace(expr=Node()), {})
 
 
 class TestValidation:
@@ -799,7 +788,7 @@ class TestValidation:
         for validation in (None, (make_table(50), "late"), (make_table(50, 1), "late")):
             clf = Incremental(Slow(), checkpoint=tmp_path / "kept", prequential=False)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("dfml._checkpoints.Job.remove", lambda self: None)
+                patch.setattr(_checkpoints.Job, "remove", lambda self: None)
                 if validation is not None:
                     validation = (validation[0][[*FEATURES, "late"]], "late")
                 clf.fit(data, "late", classes=["no", "yes"], validation=validation)

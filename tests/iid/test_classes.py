@@ -13,13 +13,13 @@ from sklearn.utils import all_estimators
 from sklearn.utils.validation import has_fit_parameter
 
 import dfml
-from dfml._responses import RESPONSES
 from dfml.exceptions import InputTypeError, LabelError
 from dfml.iid.cluster import KMeans
 from dfml.iid.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from dfml.iid.feature_extraction.text import TfidfTransformer
 from dfml.iid.linear_model import LogisticRegression, SGDClassifier
 from dfml.iid.preprocessing import StandardScaler
+from dfml.responses._methods import RESPONSES
 from tests.conftest import FEATURES, split_at
 
 RESPONDING = [

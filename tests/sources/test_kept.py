@@ -479,8 +479,8 @@ def test_a_killed_writer_never_looks_complete(con, target, spills):
 TRAINER = """
 import sys, duckdb, numpy as np
 from sklearn.linear_model import SGDClassifier
-import dfml, dfml._checkpoints, dfml._training
-dfml._checkpoints.EVERY_SECONDS = 0
+import dfml, dfml.training._checkpoints, dfml.training._steps
+dfml.training._checkpoints.EVERY_SECONDS = 0
 target, checkpoints, log, kill_after = *sys.argv[1:4], int(sys.argv[4])
 class Noting(SGDClassifier):
     def partial_fit(self, X, y, classes=None, sample_weight=None):

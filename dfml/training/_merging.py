@@ -24,15 +24,15 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklearn.preprocessing._data import _handle_zeros_in_scale, _is_constant_feature
 
 from dfml._loaders import Loaded
-from dfml._training import Prepare, Step, Training
+from dfml.training._steps import Prepare, Step, Training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from dfml._arrays import Block
     from dfml._partitions import Partitions, Turn
     from dfml._streams import StreamedPartitions
-    from dfml._training import OpenPlan, Plan
+    from dfml.arrays._blocks import Block
+    from dfml.training._steps import OpenPlan, Plan
 
 __all__ = ["MERGES", "MergedSteps", "is_additive"]
 

@@ -19,16 +19,16 @@ from dask.dataframe.io.parquet.arrow import ArrowDatasetEngine
 from dask.dataframe.io.parquet.core import ParquetFunctionWrapper
 from fsspec.implementations.local import LocalFileSystem
 
-from dfml._arrow_arrays import fill_rows, has_plain_numbers
-from dfml._reused_arrays import ReusedArrays
+from dfml.arrays._arrow_columns import fill_rows, has_plain_numbers
+from dfml.arrays._reused_arrays import ReusedArrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from dfml._arrays import Block
-    from dfml._packer import Packer
+    from dfml.arrays._blocks import Block
+    from dfml.arrays._packer import Packer
 
 __all__ = ["BlockReads"]
 

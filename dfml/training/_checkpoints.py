@@ -28,8 +28,8 @@ from dfml.exceptions import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dfml._training import Step, Training
-    from dfml._watching import EarlyStopping, History
+    from dfml.training._steps import Step, Training
+    from dfml.training._watching import EarlyStopping, History
 
 __all__ = ["Checkpoints", "Job", "name_data"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from dfml._announced_kinds import as_announced, is_plain_number
 from dfml._schema import OutputSchema, kind_of, listed
+from dfml.arrays._announced_kinds import as_announced, is_plain_number
 from dfml.exceptions import UnknownOutputError
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def pack_features(
     dtype : numpy dtype or None
         From :func:`dfml._schema.array_dtype`; None leaves the frame as it is.
     kinds : sequence of str or None, optional
-        What the table has announced, by :func:`dfml._announced_kinds.announced_kinds`;
-        for a dtype that is numbers alone.
+        What the table has announced, by ``announced_kinds``; for a dtype that is
+        numbers alone.
     named : bool, default=True
         False gives a bare array, for models that were fitted on arrays.
 

@@ -1,8 +1,8 @@
 """Arrow batches as blocks of arrays, row by row as they come.
 
-A block is the same, bit for bit, as the one that :class:`dfml._packer.Packer` makes of
-a pandas frame of the same rows. Columns of numbers go straight from Arrow into the
-C-ordered array that the estimator gets, in one copy.
+A block is the same, bit for bit, as the one that a ``Packer`` makes of a pandas frame
+of the same rows. Columns of numbers go straight from Arrow into the C-ordered array
+that the estimator gets, in one copy.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 import pyarrow as pa
 
-from dfml._arrow_arrays import fill_rows
+from dfml.arrays._arrow_columns import fill_rows
 from dfml.sources._columns import rows_to_pandas
 
 if TYPE_CHECKING:
-    from dfml._arrays import Block
-    from dfml._packer import Packer
-    from dfml._reused_arrays import ReusedArrays
+    from dfml.arrays._blocks import Block
+    from dfml.arrays._packer import Packer
+    from dfml.arrays._reused_arrays import ReusedArrays
 
 __all__ = ["BlockMaker", "make_block_maker"]
 

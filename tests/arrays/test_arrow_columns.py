@@ -5,10 +5,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from dfml import _arrow_arrays
-from dfml._arrays import pack_features
-from dfml._arrow_arrays import has_plain_numbers, to_array
 from dfml._schema import array_dtype
+from dfml.arrays import _arrow_columns
+from dfml.arrays._arrow_columns import has_plain_numbers, to_array
+from dfml.arrays._blocks import pack_features
 from dfml.sources._pandas import to_pandas
 
 TABLES = {
@@ -30,7 +30,7 @@ TABLES = {
 @pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_arrays_are_those_of_frames(monkeypatch, columns, pieces):
-    monkeypatch.setattr(_arrow_arrays, "_ROWS", 2)
+    monkeypatch.setattr(_arrow_columns, "_ROWS", 2)
     table = pa.concat_tables([pa.table(columns)] * pieces)
     dtype = array_dtype(to_pandas(table.schema.empty_table()))
 

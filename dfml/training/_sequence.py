@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from sklearn.utils import check_array
 
-from dfml._kept_blocks import KeptBlocks
 from dfml._partitions import in_window
-from dfml._remote import RemoteSteps
-from dfml._training import Prepare
 from dfml.exceptions import DfmlWarning
+from dfml.training._kept_blocks import KeptBlocks
+from dfml.training._remote import RemoteSteps
+from dfml.training._steps import Prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from dfml._arrays import Block
     from dfml._partitions import Loads, Partitions, Turn
     from dfml._streams import StreamedPartitions, StreamLoads
-    from dfml._training import OpenPlan, Plan, Step, Training
+    from dfml.arrays._blocks import Block
+    from dfml.training._steps import OpenPlan, Plan, Step, Training
 
 __all__ = ["Sequence"]
 

@@ -1,6 +1,6 @@
 """What is trained, in which order, and what one step does.
 
-Where the steps run belongs to ``_sequence`` and ``_remote``.
+Where they run belongs to ``_sequence`` and ``_remote``.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import config_context, get_config
 
-from dfml._labels import check_labels
 from dfml._partitions import Turn
 from dfml._streams import StreamedPartitions
 from dfml._threads import limit_threads
+from dfml.training._labels import check_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dfml._arrays import Block
     from dfml._loaders import Loaded
     from dfml._partitions import Partitions
+    from dfml.arrays._blocks import Block
 
 __all__ = [
     "OpenPlan",

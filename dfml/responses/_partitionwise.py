@@ -13,8 +13,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from dfml import _frames
-from dfml._responders import Responder, make_responder
-from dfml._responses import RESPONSES, Response
+from dfml.responses._methods import RESPONSES, Response
+from dfml.responses._responders import Responder, make_responder
 
 if TYPE_CHECKING:
     from dfml._schema import Contract, OutputSchema

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfml._reused_arrays import ReusedArrays
+from dfml.arrays._reused_arrays import ReusedArrays
 
 
 def address(array):

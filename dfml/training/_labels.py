@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 
-from dfml._arrays import pack_labels
 from dfml._partitions import Partitions, Turn
 from dfml._relations import RelationTable
 from dfml._schema import listed
+from dfml.arrays._blocks import pack_labels
 from dfml.exceptions import EmptyTableError, LabelError
 from dfml.sources._facts import distinct_values
 
 if TYPE_CHECKING:
     from dfml._frames import Table
-    from dfml._packer import Packer
+    from dfml.arrays._packer import Packer
 
 __all__ = ["check_labels", "find_classes"]
 

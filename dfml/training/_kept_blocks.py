@@ -11,12 +11,12 @@ import numpy as np
 from dask.utils import parse_bytes
 
 from dfml._loaders import Loaded
-from dfml._training import shuffled_rows
+from dfml.training._steps import shuffled_rows
 
 if TYPE_CHECKING:
-    from dfml._arrays import Block
     from dfml._partitions import Turn
-    from dfml._training import OpenPlan, Plan
+    from dfml.arrays._blocks import Block
+    from dfml.training._steps import OpenPlan, Plan
 
 __all__ = ["KeptBlocks"]
 

@@ -13,10 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import SGDClassifier
 
 import dfml
-from dfml import _frames, _parquet_blocks
-from dfml._arrays import Block
-from dfml._parquet_blocks import BlockReads
+from dfml import _frames
 from dfml._partitions import Partitions, Turn
+from dfml.arrays import _parquet_blocks
+from dfml.arrays._blocks import Block
+from dfml.arrays._parquet_blocks import BlockReads
 
 # dask's own, at each read of a file that pandas has not written.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")

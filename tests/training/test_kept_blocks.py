@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import SGDClassifier
 
 from dfml import Incremental
-from dfml._arrays import Block
-from dfml._kept_blocks import KeptBlocks
 from dfml._partitions import Turn
-from dfml._training import Plan, shuffled_rows
+from dfml.arrays._blocks import Block
+from dfml.training._kept_blocks import KeptBlocks
+from dfml.training._steps import Plan, shuffled_rows
 
 N_PARTITIONS = 4
 #: A partition: 50 rows of three float64 features and an int64 label.

@@ -1,7 +1,7 @@
 """Arrow columns of numbers as the rows of one array, in one copy.
 
-An array is the same, bit for bit, as the one that :func:`dfml._arrays.pack_features`
-makes of a pandas frame of the same columns.
+An array is the same, bit for bit, as the one that ``pack_features`` makes of a pandas
+frame of the same columns.
 """
 
 from __future__ import annotations

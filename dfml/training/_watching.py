@@ -17,8 +17,8 @@ from dfml.exceptions import EmptyTableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dfml._sequence import Sequence as Steps
-    from dfml._training import OpenPlan, Plan, Step, Training
+    from dfml.training._sequence import Sequence as Steps
+    from dfml.training._steps import OpenPlan, Plan, Step, Training
 
 _log = logging.getLogger("dfml")
 

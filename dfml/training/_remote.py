@@ -20,10 +20,10 @@ from dfml._partitions import Turn
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from dfml._arrays import Block
     from dfml._loaders import Loaded
     from dfml._partitions import Loads, Partitions
-    from dfml._training import Step, Training
+    from dfml.arrays._blocks import Block
+    from dfml.training._steps import Step, Training
 
 __all__ = ["RemoteSteps"]
 

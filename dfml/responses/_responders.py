@@ -19,13 +19,17 @@ from sklearn import config_context, get_config
 from sklearn.base import is_regressor
 from sklearn.utils.validation import _num_samples
 
-from dfml._announced_kinds import announced_kinds
-from dfml._arrays import conform, label_result, pack_features
-from dfml._learnt_columns import example_rows, learnt_kinds, with_known_missing
-from dfml._responses import RESPONSES
 from dfml._schema import Contract, OutputSchema, array_dtype, kind_of, listed
 from dfml._threads import limit_threads, threads_per_task
+from dfml.arrays._announced_kinds import announced_kinds
+from dfml.arrays._blocks import conform, label_result, pack_features
 from dfml.exceptions import ColumnMismatchError, UnknownOutputError
+from dfml.responses._learnt_columns import (
+    example_rows,
+    learnt_kinds,
+    with_known_missing,
+)
+from dfml.responses._methods import RESPONSES
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

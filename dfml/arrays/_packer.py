@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dfml._arrays import Block, pack_features, pack_labels, pack_weights
+from dfml.arrays._blocks import Block, pack_features, pack_labels, pack_weights
 from dfml.exceptions import LabelError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, Multinomi
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 
 from dfml import Incremental
-from dfml._merging import MERGES
+from dfml.training._merging import MERGES
 from tests.conftest import FEATURES, make_table, split_at
 
 ESTIMATORS = [

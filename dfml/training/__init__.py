@@ -1,0 +1,3 @@
+"""The sequence of ``partial_fit``: its steps, and where they run."""
+
+from __future__ import annotations
