@@ -258,7 +258,7 @@ class Table:
         """Take some of the features, in the order given."""
         return replace(self, features=self.features[names])
 
-    def packer(self) -> Packer:
+    def packer(self, where: str) -> Packer:
         """Make the picklable function from a loaded partition to a Block."""
         is_frame = isinstance(self.features, pd.DataFrame)
         columns = getattr(self.joint, "columns", None)
@@ -272,6 +272,7 @@ class Table:
             dtype=array_dtype(self.features) if is_frame else None,
             named=self.named,
             kinds=announced_kinds(self.features) if is_frame else None,
+            where=where,
         )
 
 

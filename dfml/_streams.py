@@ -227,11 +227,11 @@ def open_partitions(
             _log.info("%s: the rows of the query are spilled first: %s", where, reason)
             table = table.spilled(where)
     if not isinstance(table, RelationTable):
-        packer = _named(table.packer(), named)
+        packer = _named(table.packer(where), named)
         partitions = Partitions(table.joint, BlockReads(packer))
         return Opened(table, partitions, _PackRows(packer))
     table = table.resolved(where)
-    packer = _named(table.packer(), named)
+    packer = _named(table.packer(where), named)
     streamed = StreamedPartitions(where, table, packer, epochs)
     return Opened(table, streamed, _PackRows(packer))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dask.dataframe as dd
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,8 +27,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 
-from dfml import Incremental, ParallelPostFit
-from dfml.exceptions import ColumnMismatchError, EmptyTableError, EstimatorTypeError
+from dfml import Incremental, ParallelPostFit, read_sql
+from dfml.exceptions import (
+    ColumnMismatchError,
+    EmptyTableError,
+    EstimatorTypeError,
+    LabelError,
+)
 from tests.conftest import FEATURES
 
 
@@ -123,6 +129,19 @@ def test_no_score_where_the_estimator_has_none(frame):
 def test_no_rows(clf, frame):
     with pytest.raises(EmptyTableError):
         clf.score(frame[frame["a"] > 1e9])
+
+
+def test_missing_labels(clf, table):
+    con = duckdb.connect()
+    con.register("flights", table)
+    names = ", ".join(FEATURES)
+    relation = con.sql(f"SELECT {names}, nullif(late, 'no') AS y FROM flights")
+    for name in ("score", "fit"):
+        message = f"Incremental.{name} expects a label in every row"
+        with pytest.raises(LabelError, match=message):
+            getattr(clf, name)(read_sql(relation), y="y")
+        with pytest.raises(LabelError, match=message):
+            getattr(clf, name)(relation, y="y")
 
 
 def test_missing_column(clf, frame):

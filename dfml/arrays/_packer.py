@@ -36,6 +36,8 @@ class Packer:
         frames.
     kinds : tuple or None
         What the table has announced of the features.
+    where : str
+        The call, for messages.
     """
 
     features: Any
@@ -45,7 +47,8 @@ class Packer:
     paired: bool
     dtype: Any
     named: bool
-    kinds: Sequence[Kind | None] | None = None
+    kinds: Sequence[Kind | None] | None
+    where: str
 
     def split(self, loaded: Any) -> tuple[Any, Any, Any]:
         """Separate features, target and weight, still as pandas objects."""
@@ -114,7 +117,7 @@ class Packer:
             n_missing = int(column.isna().sum())
             if n_missing:
                 raise LabelError.expecting(
-                    "fit",
+                    self.where,
                     "a label in every row",
                     f"{n_missing} missing in column {column.name!r}",
                     "drop those rows, for example ddf.dropna(subset=[label])",

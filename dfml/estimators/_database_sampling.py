@@ -95,7 +95,7 @@ def draw_from_relation(
 
 def _blocks(where: str, table: RelationTable) -> Generator[Block]:
     """Read blocks one by one; the query is given up when this is closed."""
-    stream = StreamedPartitions(where, table, table.packer()).stream(ahead=0)
+    stream = StreamedPartitions(where, table, table.packer(where)).stream(ahead=0)
     with closing(stream):
         yield from (loaded.value for _, loaded in stream)
 
@@ -138,4 +138,4 @@ def _drawn(where: str, table: RelationTable, sample: Any, seed: int) -> Sample:
     if not len(frame):
         raise no_rows(where)
     _log.info("%s: DuckDB has drawn %d rows with seed %d", where, len(frame), seed)
-    return Sample(table.packer()(frame), None)
+    return Sample(table.packer(where)(frame), None)

@@ -50,7 +50,7 @@ def draw(where: str, table: Table, sample: Any, random_state: Any) -> Sample:
     if isinstance(table, RelationTable):
         return draw_from_relation(where, table, sample, random_state)
     partitions = Partitions(table.joint)
-    packer = table.packer()
+    packer = table.packer(where)
     if sample == "first":
         order = range(len(partitions))
     else:

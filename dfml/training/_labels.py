@@ -107,10 +107,10 @@ def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
     if isinstance(table, RelationTable):
         return _ask_database(where, table)
     if partitions.shares_work:
-        found = partitions.map(_Distinct(table.packer(), is_label=False))
+        found = partitions.map(_Distinct(table.packer(where), is_label=False))
     else:
         labels = Partitions(table.labels)
-        found = labels.map(_Distinct(table.packer(), is_label=True))
+        found = labels.map(_Distinct(table.packer(where), is_label=True))
     several = isinstance(table.target, pd.DataFrame)
     classes = [
         _merge_classes(where, meta.name, [part[i] for part in found], _DROP_ROWS)

@@ -47,7 +47,7 @@ def write(folder, *files, **options):
 def both_ways(frame, weight="w"):
     """Give the blocks as they are read directly, and those that go through pandas."""
     table = _frames.join("fit", frame, "label", weight)
-    packer = table.packer()
+    packer = table.packer("fit")
     direct = Partitions(table.joint, BlockReads(packer)).map(read_directly)
     return direct, Partitions(table.joint).map(lambda loaded, _: packer(loaded))
 
@@ -235,7 +235,7 @@ def test_memory_of_a_block_that_is_kept_is_not_used_again(tmp_path):
 def test_memory_of_a_block_that_is_gone_is_used_again(tmp_path):
     frame = dd.read_parquet(write(tmp_path, *[columns()] * 6))
     table = _frames.join("fit", frame, "label")
-    packer = table.packer()
+    packer = table.packer("fit")
     places = set()
     with dask.config.set(scheduler="synchronous"):
         for _, loaded in Partitions(table.joint, BlockReads(packer)).stream():
