@@ -34,7 +34,7 @@ _FINITE = Limits(missing=False, infinite=False, above_single=True)
 
 def export_sql(
     model: Any,
-    table: str | Sequence[str],
+    table: str | Sequence[str] = "input",
     *,
     method: str = "predict",
     keep: Iterable[str] | None = None,
@@ -51,9 +51,10 @@ def export_sql(
     ----------
     model : estimator
         Fitted on a table with column names, of dfml or scikit-learn.
-    table : str or sequence of str
+    table : str or sequence of str, default="input"
         The table, view or common table expression that is read. A string is one name,
-        whatever is in it; ``("lake", "customers")`` is a name with its schema.
+        whatever is in it; ``("lake", "customers")`` is a name with its schema. Any
+        relation takes the place of the name in ``relation.query("input", sql)``.
     method : str, default="predict"
         ``predict``, ``predict_proba``, ``predict_log_proba``, ``decision_function`` or
         ``transform``.
