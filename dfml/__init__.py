@@ -46,3 +46,8 @@ __all__ = [
     "save_model",
     "unregister",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names; packages inside are for the library itself."""
+    return list(__all__)

@@ -260,6 +260,12 @@ def test_all_is_sorted_and_true(name):
     )
 
 
+def test_completion_offers_public_names_alone():
+    import dfml
+
+    assert set(dir(dfml)) == set(dfml.__all__)
+
+
 # (d) Names
 
 
