@@ -171,7 +171,7 @@ def read_files(
                 pass
             _, with_nulls = count_values(relation, columns)
             width = 1.0
-            if not sizes.are_given:
+            if not sizes.are_counts:
                 width = row_width(relation.limit(HEAD_ROWS), columns, query)
     n_rows = sum(piece.stop - piece.start for piece in groups)
     starts = sizes.starts(n_rows, width, queried=True)

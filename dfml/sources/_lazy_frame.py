@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEAD_ROWS",
+    "PARTITION_BYTES",
     "Sizes",
     "count_values",
-    "default_rows",
     "make_frame",
     "row_width",
+    "rows_of",
 ]
 
 #: Bytes in memory of a partition, where nobody says how many there are. Training has
@@ -41,14 +42,15 @@ HEAD_ROWS = 2_048
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long partitions are to be; at most one of both is given."""
+    """How long partitions are to be; at most one of the three is given."""
 
     npartitions: int | None = None
     rows_per_partition: int | None = None
+    partition_size: int | None = None
 
     @property
-    def are_given(self) -> bool:
-        """Whether the caller has said anything."""
+    def are_counts(self) -> bool:
+        """Whether nobody needs to know how wide a row is."""
         return self.npartitions is not None or self.rows_per_partition is not None
 
     def starts(
@@ -61,14 +63,17 @@ class Sizes:
         n_rows : int
             Of the table.
         row_bytes : float
-            Of a row, for partitions of whose length the caller has not said anything.
+            Of a row; used unless :attr:`are_counts`.
         queried : bool, default=False
             Whether each partition is a query of its own.
         """
         if self.npartitions is not None:
             count = max(1, min(int(self.npartitions), n_rows))
             return [n_rows * i // count for i in range(count)]
-        step = self.rows_per_partition or default_rows(row_bytes, queried=queried)
+        step = self.rows_per_partition
+        if step is None:
+            target = QUERIED_BYTES if queried else PARTITION_BYTES
+            step = rows_of(self.partition_size or target, row_bytes)
         return list(range(0, max(1, n_rows), int(step)))
 
 
@@ -106,24 +111,24 @@ def row_width(
         return width
 
 
-def default_rows(row_bytes: float, *, queried: bool = False) -> int:
-    """Return the rows of a partition, in whole batches so that none is read twice.
+def rows_of(target: int, row_bytes: float) -> int:
+    """Return the rows of a partition of about so many bytes.
 
     Parameters
     ----------
+    target : int
+        Bytes in memory of the partition.
     row_bytes : float
         The mean bytes of the first rows, from :func:`dfml.sources._spill.measure_rows`.
-    queried : bool, default=False
-        Whether each partition is a query of its own.
 
     Returns
     -------
     rows : int
-        Of each partition but the last.
+        Whole batches of a spill, so that none is read twice, if it is one or more.
     """
-    size = rows_per_batch(row_bytes)
-    target = QUERIED_BYTES if queried else PARTITION_BYTES
-    return size * max(1, round(target / (row_bytes * size)))
+    batch = rows_per_batch(row_bytes)
+    n_batches = round(target / (row_bytes * batch))
+    return batch * n_batches if n_batches else max(1, int(target / row_bytes))
 
 
 def make_frame(

@@ -237,7 +237,7 @@ class _Table:
     def cut(self, sizes: Sizes) -> Cuts:
         """Cut the sorted column into ranges."""
         width = 1.0
-        if not sizes.are_given:
+        if not sizes.are_counts:
             ordering = _ordering(self.names, self.columns)
             head = self._relation.order(ordering).limit(HEAD_ROWS)
             width = row_width(head, self.columns, self._query)

@@ -12,6 +12,8 @@ import numbers
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal
 
+from dask.utils import parse_bytes
+
 from dfml.exceptions import InputTypeError, SourceError
 from dfml.sources._columns import check_columns
 from dfml.sources._dask_tables import check_frames
@@ -51,6 +53,7 @@ def read_sql(
     partition_on: str | None = None,
     npartitions: int | None = None,
     rows_per_partition: int | None = None,
+    partition_size: int | str | None = None,
     spill_to: str | os.PathLike[str] | None = None,
 ) -> dd.DataFrame:
     """Return the result of one DuckDB query as a dask DataFrame.
@@ -87,9 +90,11 @@ def read_sql(
         Number of partitions; fewer if there are fewer rows, values of `partition_on`
         or row groups. With ``"spill"`` their lengths differ by at most one row.
     rows_per_partition : int, optional
-        Rows in each partition but the last; for the lazy plans about so many. If
-        neither is given, partitions hold about 16 MiB in memory, those of the lazy
-        plans 64 MiB.
+        Rows in each partition but the last; for the lazy plans about so many.
+    partition_size : int or str, optional
+        Bytes in memory of a partition, about, as a number or a text like ``"64MiB"``;
+        the width of a row is that of the first ones. If none of the three is given it
+        is 16 MiB, and 64 MiB for the lazy plans.
     spill_to : path, optional
         A directory for the rows of ``"spill"``, which is kept. If it holds the rows of
         this query and these parameters already, they are read and nothing runs;
@@ -194,7 +199,7 @@ def read_sql(
     4   4  2.0
     """
     check_query(query, connection, params)
-    sizes = check_sizes(npartitions, rows_per_partition)
+    sizes = check_sizes(npartitions, rows_per_partition, partition_size)
     check_plan(plan, partition_on, spill_to, frames)
     if frames:
         check_frames(query, frames)
@@ -247,9 +252,15 @@ def check_plan(
         )
 
 
-def check_sizes(npartitions: object, rows_per_partition: object) -> Sizes:
+def check_sizes(
+    npartitions: object, rows_per_partition: object, partition_size: object
+) -> Sizes:
     """Check that at most one size is given, and that it is a whole number above 0."""
-    sizes = {"npartitions": npartitions, "rows_per_partition": rows_per_partition}
+    sizes = {
+        "npartitions": npartitions,
+        "rows_per_partition": rows_per_partition,
+        "partition_size": _parsed(partition_size),
+    }
     given: dict[str, int] = {}
     for name, size in sizes.items():
         if size is None:
@@ -265,6 +276,18 @@ def check_sizes(npartitions: object, rows_per_partition: object) -> Sizes:
             )
     if len(given) > 1:
         raise SourceError.expecting(
-            "read_sql", "one of npartitions and rows_per_partition", "both", "drop one"
+            "read_sql", f"one of {', '.join(sizes)}", " and ".join(given), "keep one"
         )
     return Sizes(**given)
+
+
+def _parsed(size: object) -> object:
+    """Read a text like "64MiB" as dask does."""
+    if not isinstance(size, str):
+        return size
+    try:
+        return int(parse_bytes(size))
+    except ValueError as err:
+        raise SourceError.expecting(
+            "read_sql", "partition_size in bytes", repr(size), 'pass "64MiB", or an int'
+        ) from err

@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from dask.utils import parse_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,6 +186,24 @@ def test_default_size_is_about_16_mib(con):
     first = frame.partitions[0].compute()
     assert frame.npartitions == 3
     assert 12 * 2**20 < first.memory_usage().sum() < 20 * 2**20
+
+
+@pytest.mark.parametrize("size", ["4MB", 2_000_000, "100 kB", 50, "1TB"])
+def test_partition_size(tmp_path, con, size):
+    """In bytes of memory, about, whatever the plan; a row is the least."""
+    con.execute("CREATE TABLE wide AS SELECT i, i + 1 AS b FROM range(400000) t(i)")
+    con.execute(f"COPY wide TO '{tmp_path}/wide.parquet' (ROW_GROUP_SIZE 2048)")
+    n_bytes = parse_bytes(size)
+    scan = f"FROM '{tmp_path}/wide.parquet'"
+    plans = {"spill": {}, "files": {}, "ranges": {"partition_on": "i"}}
+    if n_bytes < 1000:  # or partitions without end
+        scan, plans = f"{scan} LIMIT 12", {"spill": {}}
+    for plan, options in plans.items():
+        frame = read_sql(scan, con, plan=plan, partition_size=size, **options)
+        rows = lengths(frame)
+        assert sum(rows) == (12 if n_bytes < 1000 else 400_000)
+        expected = min(sum(rows), n_bytes // 16)
+        assert expected * 0.7 <= max(rows) <= expected * 1.4
 
 
 def test_index_and_divisions(con):
@@ -678,6 +697,7 @@ def test_arguments_of_wrong_kind(con):
         (("SELECT 1", con), {"npartitions": 1.5}, "npartitions"),
         (("SELECT 1", con), {"npartitions": True}, "npartitions"),
         (("SELECT 1", con), {"rows_per_partition": "9"}, "rows_per_partition"),
+        (("SELECT 1", con), {"partition_size": 1e6}, "partition_size"),
     ]:
         with pytest.raises(InputTypeError, match=message):
             read_sql(*args, **kwargs)
@@ -689,6 +709,9 @@ def test_arguments_of_wrong_kind(con):
         {"npartitions": 0},
         {"rows_per_partition": -1},
         {"npartitions": 1, "rows_per_partition": 1},
+        {"npartitions": 1, "partition_size": "1MB"},
+        {"partition_size": "0.1 B"},
+        {"partition_size": "much"},
     ],
 )
 def test_wrong_sizes_stop_before_the_query(con, sizes):
