@@ -29,7 +29,7 @@ from dfml.arrays._blocks import Block
 from dfml.arrays._parquet_blocks import BlockReads
 from dfml.arrays._reused_arrays import ReusedArrays
 from dfml.sources._facts import describe_query
-from dfml.sources._lazy_frame import PARTITION_BYTES, Sizes, rows_of
+from dfml.sources._lazy_frame import Sizes, default_rows
 from dfml.sources._query import connection_of, database_errors
 from dfml.sources._spill import measure_rows, write_spill
 from dfml.sources._spill_plan import frame_of
@@ -418,7 +418,7 @@ class _Reader:
     def _passed_on(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Make blocks of the batches, and yield these for whoever writes them down."""
         row_bytes, batches = measure_rows(self._read(batches))
-        n_rows = rows_of(PARTITION_BYTES, row_bytes)
+        n_rows = default_rows(row_bytes)
         n_blocks = 0
         maker: BlockMaker | None = None
         for batch in batches:

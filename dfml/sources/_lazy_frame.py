@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEAD_ROWS",
-    "PARTITION_BYTES",
     "Sizes",
     "count_values",
+    "default_rows",
     "make_frame",
     "row_width",
-    "rows_of",
 ]
 
 #: Bytes in memory of a partition, where nobody says how many there are. Training has
@@ -72,8 +71,7 @@ class Sizes:
             return [n_rows * i // count for i in range(count)]
         step = self.rows_per_partition
         if step is None:
-            target = QUERIED_BYTES if queried else PARTITION_BYTES
-            step = rows_of(self.partition_size or target, row_bytes)
+            step = default_rows(row_bytes, self.partition_size, queried=queried)
         return list(range(0, max(1, n_rows), int(step)))
 
 
@@ -111,24 +109,28 @@ def row_width(
         return width
 
 
-def rows_of(target: int, row_bytes: float) -> int:
+def default_rows(
+    row_bytes: float, size: int | None = None, *, queried: bool = False
+) -> int:
     """Return the rows of a partition of about so many bytes.
 
     Parameters
     ----------
-    target : int
-        Bytes in memory of the partition.
     row_bytes : float
         The mean bytes of the first rows, from :func:`dfml.sources._spill.measure_rows`.
+    size : int, optional
+        Bytes in memory of the partition, if the caller has said.
+    queried : bool, default=False
+        Whether each partition is a query of its own.
 
     Returns
     -------
     rows : int
-        Whole batches of a spill, so that none is read twice, if it is one or more.
+        Whole batches of a spill, so that none is read twice, or less than one.
     """
+    rows = (size or (QUERIED_BYTES if queried else PARTITION_BYTES)) / row_bytes
     batch = rows_per_batch(row_bytes)
-    n_batches = round(target / (row_bytes * batch))
-    return batch * n_batches if n_batches else max(1, int(target / row_bytes))
+    return max(1, int(rows)) if rows < batch else batch * round(rows / batch)
 
 
 def make_frame(
