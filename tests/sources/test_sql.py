@@ -188,7 +188,7 @@ def test_default_size_is_about_16_mib(con):
     assert 12 * 2**20 < first.memory_usage().sum() < 20 * 2**20
 
 
-@pytest.mark.parametrize("size", ["4MB", 2_000_000, "100 kB", 50, "1TB"])
+@pytest.mark.parametrize("size", ["4MB", 2_000_000, "200 kB", 50, "1TB"])
 def test_partition_size(tmp_path, con, size):
     """In bytes of memory, about, whatever the plan; a row is the least."""
     con.execute("CREATE TABLE wide AS SELECT i, i + 1 AS b FROM range(400000) t(i)")
