@@ -67,7 +67,8 @@ def check_query(query: object, connection: object, params: object) -> None:
 
     if isinstance(query, duckdb.DuckDBPyRelation):
         _check_relation_alone(connection, params)
-        _check_has_rows(query)
+        with database_errors("a DuckDB relation"):
+            _check_has_rows(query)
     elif not isinstance(query, str):
         raise InputTypeError.expecting(
             "read_sql",

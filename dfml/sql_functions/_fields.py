@@ -11,7 +11,7 @@ import pyarrow as pa
 from sklearn.utils.validation import check_is_fitted
 
 from dfml._schema import kind_of
-from dfml.estimators import ParallelPostFit
+from dfml.estimators import ParallelPostFit, as_lazy
 from dfml.exceptions import ColumnMismatchError
 from dfml.responses._learnt_columns import example_rows, learnt_kinds
 from dfml.responses._responders import contract_of
@@ -50,12 +50,14 @@ def as_owner(where: str, model: Any) -> Any:
 
     Raises
     ------
+    EstimatorTypeError
+        If it is no estimator.
     NotFittedError
-        If the model is not fitted; a TypeError if it is no estimator at all.
+        If it is not fitted.
     ColumnMismatchError
         If the model was fitted without column names.
     """
-    owner = model if hasattr(model, "_response_estimator") else ParallelPostFit(model)
+    owner = as_lazy(where, model)
     contract = contract_of(owner)
     if contract is None:
         check_is_fitted(owner._response_estimator)

@@ -11,6 +11,7 @@ from dfml.exceptions import (
     InputTypeError,
 )
 from dfml.sources._columns import folded, quoted
+from dfml.sources._query import database_errors
 from dfml.sql_functions._answer import SqlModel, make_sql_model
 from dfml.sql_functions._answered import AnsweredRows
 from dfml.sql_functions._fields import free_name
@@ -112,7 +113,8 @@ def predict_sql(
     """
     _check_relation(relation)
     sql_model = make_sql_model("predict_sql", model, method, name=name, prefix=prefix)
-    plan = _Plan(relation, sql_model)
+    with database_errors("a DuckDB relation", "predict_sql"):
+        plan = _Plan(relation, sql_model)
     rows = open_rows(plan.query)
     answered = AnsweredRows(rows, relation.columns, plan.features, sql_model)
     # A relation does not tell its connection in public, and only it can go on with it.

@@ -18,7 +18,9 @@ import dfml
 from dfml.exceptions import (
     ColumnCollisionError,
     ColumnMismatchError,
+    EstimatorTypeError,
     InputTypeError,
+    QueryError,
     UnknownOutputError,
 )
 from tests.conftest import FEATURES
@@ -70,6 +72,28 @@ def test_the_class_of_the_model_is_named(con, table):
     registered, streamed = run_each_way(con, model, "ValueError: too many rows")
     assert "f of Failing failed. " in registered
     assert "predict_sql of Failing failed. " in streamed
+
+
+@pytest.mark.parametrize("model", ["model.skops", LinearRegression, None])
+def test_what_is_no_model(con, model):
+    for call in (
+        lambda: dfml.register(con, "f", model),
+        lambda: dfml.predict_sql(model, con.table("t")),
+        lambda: dfml.export_sql(model),
+    ):
+        with pytest.raises(EstimatorTypeError, match="expects a fitted estimator"):
+            call()
+
+
+def test_relation_of_a_closed_connection(table):
+    model = fitted(table)
+    con = duckdb.connect()
+    relation = con.sql("SELECT 1 AS a, 2 AS b, 3 AS c")
+    con.close()
+    lazy = dfml.ParallelPostFit(model)
+    for call in (dfml.read_sql, lazy.predict, lambda r: dfml.predict_sql(model, r)):
+        with pytest.raises(QueryError, match="pass an open connection"):
+            call(relation)
 
 
 def test_half_a_character_in_a_message(con, table):
