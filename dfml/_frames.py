@@ -20,8 +20,8 @@ from dask.dataframe.dask_expr._expr import Drop, Projection
 from dask.dataframe.utils import has_known_categories
 from dask.delayed import Delayed
 
-from dfml._schema import array_dtype, check_names, kind_of, listed
-from dfml.arrays._announced_kinds import announced_kinds
+from dfml._schema import array_dtype, check_names, kind_of, listed, times_of
+from dfml.arrays._announced_kinds import announced_kinds, with_times
 from dfml.arrays._packer import Packer, columns_of
 from dfml.exceptions import (
     ColumnMismatchError,
@@ -30,7 +30,7 @@ from dfml.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
 __all__ = [
     "Table",
@@ -254,9 +254,9 @@ class Table:
         name: Hashable = self.target.name
         return name
 
-    def select(self, names: list[Hashable]) -> Table:
-        """Take some of the features, in the order given."""
-        return replace(self, features=self.features[names])
+    def select(self, names: list[Hashable], times: Mapping[Hashable, str]) -> Table:
+        """Take some of the features, in the order given, with the times of a model."""
+        return replace(self, features=with_times(self.features[names], times))
 
     def packer(self, where: str) -> Packer:
         """Make the picklable function from a loaded partition to a Block."""
@@ -272,6 +272,7 @@ class Table:
             dtype=array_dtype(self.features) if is_frame else None,
             named=self.named,
             kinds=announced_kinds(self.features) if is_frame else None,
+            times=times_of(self.features) if is_frame else {},
             where=where,
         )
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from dfml import _frames
 from dfml._dask_settings import dask_settings
 from dfml._frames import Table
-from dfml._schema import array_dtype
+from dfml._schema import array_dtype, times_of
 from dfml.exceptions import DfmlWarning
 from dfml.sources import read_sql
 from dfml.sources._columns import (
@@ -31,6 +31,7 @@ from dfml.sources._columns import (
 from dfml.sources._facts import changes_order, describe_query
 from dfml.sources._lazy_frame import count_values
 from dfml.sources._query import database_errors
+from dfml.sources._stream import open_stream
 
 if TYPE_CHECKING:
     from dfml.sources._columns import Column
@@ -128,7 +129,7 @@ class RelationTable(Table):
         frame = read_sql(self.rows())
         weight = None if self.sample_weight is None else self.sample_weight.name
         table = _frames.join(where, frame, _names_of(self.target), weight)
-        return table.select(list(self.features.columns))
+        return table.select(list(self.features.columns), times_of(self.features))
 
 
 def _names_of(target: Any) -> Any:
@@ -145,7 +146,7 @@ def empty_frame(where: str, relation: Any) -> tuple[dd.DataFrame, tuple[Column, 
     where : str
         The call, for messages.
     relation : DuckDBPyRelation
-        It is bound, not run.
+        It is bound, not run; for a time zone DuckDB gives none of its rows.
 
     Returns
     -------
@@ -157,9 +158,13 @@ def empty_frame(where: str, relation: Any) -> tuple[dd.DataFrame, tuple[Column, 
     QueryError
         If a column has a type that a frame cannot hold.
     """
-    with database_errors(describe_query(relation), where):
+    source = describe_query(relation)
+    with database_errors(source, where):
         columns = tuple(check_columns(relation, where))
-    schema = pa.schema([(column.name, column.arrow_type) for column in columns])
+        schema = pa.schema([(column.name, column.arrow_type) for column in columns])
+        if any(column.is_zoned for column in columns):
+            with open_stream(relation.limit(0), columns, source, where) as (schema, _):
+                pass
     empty = rows_to_pandas(schema.empty_table(), special_dtypes(columns, ()))
     with dask_settings({"dataframe.convert-string": False}):
         return dd.from_pandas(empty, npartitions=1), columns

@@ -25,8 +25,10 @@ __all__ = [
     "array_dtype",
     "check_names",
     "counts_as",
+    "is_time",
     "kind_of",
     "listed",
+    "times_of",
 ]
 
 Kind = Literal["number", "text", "time", "time with zone", "duration", "other"]
@@ -170,6 +172,47 @@ def counts_as(dtype: Any, kind: Kind) -> bool:
     return is_category and kind_of(dtype.categories.dtype) == kind
 
 
+def is_time(dtype: Any) -> bool:
+    """Tell whether a dtype is one of NumPy's or pandas' for times and durations."""
+    is_plain = isinstance(dtype, np.dtype) and dtype.kind in "mM"
+    return is_plain or isinstance(dtype, pd.DatetimeTZDtype)
+
+
+def times_of(meta: pd.DataFrame) -> dict[Hashable, str]:
+    """Name the unit, and the zone, of each column of times or durations.
+
+    Parameters
+    ----------
+    meta : pandas DataFrame
+        Empty.
+
+    Returns
+    -------
+    times : dict
+        Dtypes as text. Columns of Arrow's types are not in it.
+    """
+    return {
+        name: text
+        for name, dtype in meta.dtypes.items()
+        if is_time(dtype) and (text := _as_text(dtype)) is not None
+    }
+
+
+def _as_text(dtype: Any) -> str | None:
+    """Write a dtype of NumPy, or of times in a zone that has a name, as text."""
+    if not (is_time(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "iufb")):
+        return None
+    try:
+        is_known = bool(pd.api.types.pandas_dtype(str(dtype)) == dtype)
+    except (TypeError, ValueError):
+        return None
+    return str(dtype) if is_known else None
+
+
+def _is_time_text(dtype: str) -> bool:
+    return dtype.startswith(("datetime64", "timedelta64"))
+
+
 def _is_numpy(dtype: str) -> bool:
     return isinstance(pd.api.types.pandas_dtype(dtype), np.dtype)
 
@@ -188,12 +231,16 @@ class Contract:
         False if the model was fitted on arrays and sees arrays again.
     target : hashable, tuple or None
         What ``fit`` used as ``y``, so that ``score(ddf)`` needs none.
+    dtypes : tuple of str or None
+        The dtype of each column of numbers or times, where NumPy or pandas has one;
+        empty if only the names are known.
     """
 
     names: tuple[Hashable, ...]
     kinds: tuple[Kind, ...] | None = None
     named: bool = True
     target: Hashable | tuple[Hashable, ...] | None = None
+    dtypes: tuple[str | None, ...] = ()
 
     @classmethod
     def learn(
@@ -205,7 +252,8 @@ class Contract:
     ) -> Self:
         """Read the contract off an empty frame of the feature columns."""
         kinds = tuple(kind_of(dtype) for dtype in meta.dtypes)
-        return cls(tuple(meta.columns), kinds, named, target)
+        dtypes = tuple(_as_text(dtype) for dtype in meta.dtypes)
+        return cls(tuple(meta.columns), kinds, named, target, dtypes)
 
     def check(self, where: str, meta: pd.DataFrame) -> list[Hashable]:
         """Compare a frame's meta with the contract before any task runs.
@@ -242,6 +290,21 @@ class Contract:
             )
         self._check_kinds(where, meta)
         return list(self.names)
+
+    @property
+    def times(self) -> dict[Hashable, str]:
+        """The units and zones of times and durations, as :func:`times_of`."""
+        return {name: dtype for name, dtype in self._known() if _is_time_text(dtype)}
+
+    @property
+    def whole(self) -> dict[Hashable, np.dtype[Any]]:
+        """The dtypes of columns of whole numbers and flags."""
+        plain = {n: np.dtype(t) for n, t in self._known() if not _is_time_text(t)}
+        return {name: dtype for name, dtype in plain.items() if dtype.kind in "iub"}
+
+    def _known(self) -> list[tuple[Hashable, str]]:
+        pairs = zip(self.names, self.dtypes, strict=False)
+        return [(name, dtype) for name, dtype in pairs if dtype is not None]
 
     @property
     def targets(self) -> tuple[Hashable, ...]:

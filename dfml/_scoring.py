@@ -180,6 +180,8 @@ def join_for_score(
         labels = (_frames.label_names(where, frame, k) for k in (y, sample_weight))
         frame = frame[list(dict.fromkeys([*features, *chain.from_iterable(labels)]))]
     table = _frames.join(where, frame, y, sample_weight)
+    if contract is not None and isinstance(frame, dd.DataFrame):
+        table = table.select(list(table.features.columns), contract.times)
     return of_relation(table, X, columns) if is_relation else table
 
 

@@ -255,3 +255,133 @@ def test_text_that_is_missing_throughout_is_missing_text(dtype, announced):
     model = OrdinalEncoder(encoded_missing_value=-1).fit(good)
     answers = dfml.ParallelPostFit(model).transform(from_parts(good, empty))
     assert_array_equal(answers.compute()["t"], [0, -1, 1, -1, -1])
+
+
+@pytest.mark.parametrize(
+    "names", ["k, j", "k, j, s", "k, f, s", "k, f", "f", "f, self"]
+)
+def test_whole_numbers_are_whole_in_sql_too(names):
+    """A model that was trained on a lazy table knows which columns they were."""
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE t AS SELECT i % 5 AS k, i % 3 AS j, i % 2 = 0 AS f, 'a' AS s,"
+        " i % 7 AS self, CAST(i % 5 > 2 AS INT) AS y FROM range(60) t(i)"
+    )
+    rows = con.sql(f"SELECT {names}, y FROM t")
+    model = dfml.IID(
+        make_pipeline(
+            FunctionTransformer(lambda frame: pd.DataFrame(frame).astype(str)),
+            OneHotEncoder(handle_unknown="error"),
+            LinearRegression(),
+        )
+    ).fit(rows, "y")
+
+    expected = model.predict(rows).compute().to_numpy()
+    answered = dfml.predict_sql(model, rows).df()["prediction"]
+    dfml.register(con, "answer", model)
+    called = con.sql("SELECT answer(t) AS a FROM t").df()["a"]
+
+    assert_array_equal(answered, expected)
+    assert_array_equal(called, expected)
+
+
+# Times: the number of units, or the hour of a zone, is what an estimator learns.
+
+
+class Numbers(RegressorMixin, BaseEstimator):
+    """Answers the numbers that its times are, and keeps those it was trained on."""
+
+    def partial_fit(self, X, y=None):
+        self.seen_ = [*getattr(self, "seen_", []), *self.predict(X).tolist()]
+        return self
+
+    def fit(self, X, y=None):
+        self.seen_ = self.predict(X).tolist()
+        return self
+
+    def predict(self, X):
+        return X["seen"].astype("int64").to_numpy()
+
+
+class Hours(Numbers):
+    def predict(self, X):
+        return X["seen"].dt.hour.to_numpy()
+
+
+UNITS = ("s", "ms", "us", "ns")
+TIMES = pd.DataFrame({"seen": pd.date_range("2026-01-01", periods=6, freq="h")})
+
+
+def in_unit(unit, rows=TIMES):
+    return rows.assign(seen=rows["seen"].astype(f"datetime64[{unit}]"), y=0)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("kind", ["time", "duration"])
+def test_times_of_another_unit(unit, kind):
+    rows = TIMES if kind == "time" else TIMES - TIMES["seen"][0]
+    dtype = f"{'datetime' if kind == 'time' else 'timedelta'}64[ms]"
+    learnt = rows.astype({"seen": dtype}).assign(y=0)
+    model = dfml.IID(Numbers()).fit(dd.from_pandas(learnt, npartitions=2), "y")
+    expected = learnt["seen"].astype("int64").tolist()
+
+    others = rows.astype({"seen": dtype.replace("[ms]", f"[{unit}]")}).assign(y=0)
+    frame = dd.from_pandas(others, npartitions=2)
+
+    assert model.predict(frame).compute().tolist() == expected
+    residual = others.assign(y=expected)
+    assert model.score(dd.from_pandas(residual, npartitions=2), y="y") == 1
+    if kind == "time":
+        con = duckdb.connect()
+        con.register("rows", others)
+        answered = dfml.predict_sql(model, con.table("rows"), name="number")
+        assert answered.project("number").df()["number"].tolist() == expected
+        dfml.register(con, "number", model)
+        called = con.sql("SELECT number(rows) AS number FROM rows").df()
+        assert called["number"].tolist() == expected
+
+
+def test_partitions_of_another_unit_are_trained_on_as_announced():
+    parts = [in_unit(unit, TIMES[i : i + 1]) for i, unit in enumerate(UNITS)]
+    frame = dd.from_map(lambda part: part, parts, meta=parts[0].iloc[:0])
+    expected = TIMES["seen"].astype("datetime64[s]").astype("int64").tolist()
+
+    model = dfml.Incremental(Numbers()).fit(frame, "y")
+    assert model.estimator_.seen_ == expected[:4]
+    later = dd.from_pandas(in_unit("ns", TIMES[4:]), npartitions=1)
+    model.partial_fit(later, "y")
+    assert model.estimator_.seen_ == expected
+    assert model.predict(frame).compute().tolist() == expected[:4]
+
+
+@pytest.mark.parametrize("spilled", [False, True])
+def test_instants_are_seen_in_the_zone_of_fit(tmp_path, spilled):
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'America/New_York'")
+    con.execute(
+        "CREATE TABLE t AS SELECT TIMESTAMPTZ '2026-01-01 00:00:00+00' + i * INTERVAL 1"
+        " HOUR AS seen, 0 AS y FROM range(30) t(i)"
+    )
+    rows = con.sql("SELECT * FROM t ORDER BY seen")
+    expected = [(19 + i) % 24 for i in range(30)]
+    table = dfml.read_sql(rows) if spilled else rows
+    model = dfml.Incremental(Hours()).fit(table, "y")
+    assert model.estimator_.seen_ == expected
+
+    for zone in ("America/New_York", "UTC", "Asia/Kolkata"):
+        con.execute(f"SET TimeZone = '{zone}'")
+        con.execute("CREATE OR REPLACE TABLE answers AS SELECT seen, 0 AS y FROM t")
+        assert model.predict(rows).compute().tolist() == expected
+        assert model.predict(dfml.read_sql(rows)).compute().tolist() == expected
+        answered = dfml.predict_sql(model, rows, name="hour").df()
+        assert answered["hour"].tolist() == expected
+        dfml.register(con, "hour_of", model, replace=True)
+        sql = "SELECT hour_of(t) AS hour FROM t ORDER BY seen"
+        assert con.sql(sql).df()["hour"].tolist() == expected
+        wanted = "(extract(hour FROM timezone('America/New_York', seen)))"
+        right = con.sql(f"SELECT seen, {wanted} AS y FROM t")
+        assert model.score(right, "y") == model.score(dfml.read_sql(right), "y") == 1
+        target = tmp_path / f"{zone.partition('/')[0]}"
+        dfml.predict_table(model, rows, target)
+        written = pq.read_table(target).to_pandas().sort_values("seen")
+        assert written["prediction"].tolist() == expected

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pandas.api.types import infer_dtype, is_object_dtype
 
-from dfml._schema import counts_as, kind_of, listed
+from dfml._schema import counts_as, is_time, kind_of, listed
 from dfml.exceptions import ColumnMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     import pandas as pd
 
     from dfml._schema import Kind
 
-__all__ = ["announced_kinds", "as_announced", "is_plain_number"]
+__all__ = ["announced_kinds", "as_announced", "is_plain_number", "with_times"]
 
 # What pandas may find in a column of objects, by the kind that was announced.
 _OBJECTS_OF: dict[Kind, frozenset[str]] = {
@@ -90,6 +90,32 @@ def as_announced(partition: pd.DataFrame, kinds: Sequence[Kind | None]) -> pd.Da
         )
     dtypes = {n: "float64" if others[n] == "number" else object for n in missing}
     return partition.astype(dtypes) if missing else partition
+
+
+def with_times(partition: pd.DataFrame, times: Mapping[Hashable, str]) -> pd.DataFrame:
+    """Bring times to the unit and the zone that an estimator has seen, or will see.
+
+    Estimators take the number of units, or the hour of the zone, for what it was.
+
+    Parameters
+    ----------
+    partition : pandas DataFrame
+        With or without these columns.
+    times : mapping
+        Dtypes by column, from :func:`dfml._schema.times_of`.
+
+    Returns
+    -------
+    partition : pandas DataFrame
+        The same object if nothing differs.
+    """
+    found = dict(partition.dtypes.items()) if times else {}
+    others = {
+        name: dtype
+        for name, dtype in times.items()
+        if is_time(found.get(name)) and str(found[name]) != dtype
+    }
+    return partition.astype(others) if others else partition
 
 
 def is_plain_number(dtype: Any) -> bool:

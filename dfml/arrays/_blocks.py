@@ -14,11 +14,11 @@ import pandas as pd
 from scipy import sparse
 
 from dfml._schema import OutputSchema, kind_of, listed
-from dfml.arrays._announced_kinds import as_announced, is_plain_number
+from dfml.arrays._announced_kinds import as_announced, is_plain_number, with_times
 from dfml.exceptions import UnknownOutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from dfml._schema import Kind
 
@@ -85,6 +85,7 @@ def pack_features(
     dtype: np.dtype[Any] | None,
     kinds: Sequence[Kind | None] | None = None,
     *,
+    times: Mapping[Hashable, str] | None = None,
     named: bool = True,
 ) -> Any:
     """Turn the feature columns of one partition into what an estimator takes.
@@ -98,6 +99,8 @@ def pack_features(
     kinds : sequence of str or None, optional
         What the table has announced, by ``announced_kinds``; for a dtype that is
         numbers alone.
+    times : mapping, optional
+        What times and durations are to be, from :func:`dfml._schema.times_of`.
     named : bool, default=True
         False gives a bare array, for models that were fitted on arrays.
 
@@ -115,7 +118,7 @@ def pack_features(
         return partition.astype(_plain(partition.dtype))
     if dtype is None:
         if kinds is not None:
-            partition = as_announced(partition, kinds)
+            partition = with_times(as_announced(partition, kinds), times or {})
         changed = {
             name: _plain(kind)
             for name, kind in partition.dtypes.items()

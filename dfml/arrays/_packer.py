@@ -12,7 +12,7 @@ from dfml.arrays._blocks import Block, pack_features, pack_labels, pack_weights
 from dfml.exceptions import LabelError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     import numpy as np
 
@@ -36,6 +36,8 @@ class Packer:
         frames.
     kinds : tuple or None
         What the table has announced of the features.
+    times : mapping
+        The units and zones of those that are times.
     where : str
         The call, for messages.
     """
@@ -48,6 +50,7 @@ class Packer:
     dtype: Any
     named: bool
     kinds: Sequence[Kind | None] | None
+    times: Mapping[Hashable, str]
     where: str
 
     def split(self, loaded: Any) -> tuple[Any, Any, Any]:
@@ -82,7 +85,7 @@ class Packer:
     def __call__(self, loaded: Any) -> Block:
         """Turn one loaded partition into arrays."""
         X, y, weight = self.split(loaded)
-        X = pack_features(X, self.dtype, self.kinds, named=self.named)
+        X = pack_features(X, self.dtype, self.kinds, times=self.times, named=self.named)
         return self._block(X, y, weight)
 
     def block(self, array: np.ndarray, rest: pd.DataFrame) -> Block:

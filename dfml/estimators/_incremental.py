@@ -307,7 +307,9 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         if _frames.is_lazy(X):
             table = join_lazily(where, X, y, weight)
             if training.n_partitions_seen and self._contract is not None:
-                table = table.select(self._contract.check(where, table.features))
+                contract = self._contract
+                names = contract.check(where, table.features)
+                table = table.select(names, contract.times)
             self._train_lazily(where, training, table, epochs, validate)
         else:
             X, y, weight = _frames.split_columns(where, X, y, weight)

@@ -19,9 +19,16 @@ from sklearn import config_context, get_config
 from sklearn.base import is_regressor
 from sklearn.utils.validation import _num_samples
 
-from dfml._schema import Contract, OutputSchema, array_dtype, kind_of, listed
+from dfml._schema import (
+    Contract,
+    OutputSchema,
+    array_dtype,
+    kind_of,
+    listed,
+    times_of,
+)
 from dfml._threads import limit_threads, threads_per_task
-from dfml.arrays._announced_kinds import announced_kinds
+from dfml.arrays._announced_kinds import announced_kinds, with_times
 from dfml.arrays._blocks import conform, label_result, pack_features
 from dfml.exceptions import ColumnMismatchError, UnknownOutputError
 from dfml.responses._learnt_columns import (
@@ -32,7 +39,7 @@ from dfml.responses._learnt_columns import (
 from dfml.responses._methods import RESPONSES
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from dfml._schema import Kind
 
@@ -100,6 +107,8 @@ class Responder:
         Further arguments of the method.
     kinds : tuple or None
         What the table has announced of these features; None for a Series.
+    times : mapping or None
+        The units and zones of those that are times, as the model has seen them.
     """
 
     estimator: Any
@@ -111,12 +120,15 @@ class Responder:
     config: dict[str, Any]
     params: dict[str, Any]
     kinds: Sequence[Kind | None] | None = None
+    times: Mapping[Hashable, str] | None = None
 
     def __call__(self, partition: Any) -> Any:
         """Answer for one pandas partition, with exactly the schema announced."""
         if len(partition) == 0:
             return self.schema.meta(partition.index)
-        X = pack_features(partition, self.dtype, self.kinds, named=self.named)
+        X = pack_features(
+            partition, self.dtype, self.kinds, times=self.times, named=self.named
+        )
         return self.answer(X, partition.index)
 
     def answer(self, X: Any, index: Any) -> Any:
@@ -152,9 +164,11 @@ def make_responder(
     """
     columns = _feature_columns(owner, where, name, frame_meta)
     features = frame_meta if columns is None else frame_meta[columns]
+    is_frame = isinstance(features, pd.DataFrame)
+    if is_frame and columns is not None and owner._contract is not None:
+        features = with_times(features, owner._contract.times)
     params = how.get("params") or {}
     named = how.get("named", True) and knows_names(owner)
-    is_frame = isinstance(features, pd.DataFrame)
     return Responder(
         estimator=owner._response_estimator,
         name=name,
@@ -165,6 +179,7 @@ def make_responder(
         config=get_config(),
         params=params,
         kinds=announced_kinds(features) if is_frame else None,
+        times=times_of(features) if is_frame else None,
     )
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dfml.arrays._announced_kinds import with_times
 from dfml.arrays._arrow_columns import to_array
 from dfml.arrays._blocks import label_result
 from dfml.exceptions import (
@@ -57,11 +58,14 @@ class SqlModel:
         The response method.
     outputs : pyarrow Schema
         What it returns.
+    whole : dict
+        Fields that were whole numbers or flags in ``fit``, with their dtypes.
     """
 
     fields: dict[str, str]
     responder: Responder
     outputs: Any
+    whole: dict[Any, np.dtype[Any]]
 
     @property
     def class_name(self) -> str:
@@ -91,8 +95,13 @@ class SqlModel:
 
     def _rows(self, columns: Sequence[Any]) -> Any:
         if self.responder.dtype is None:
-            return to_pandas(pa.table(list(columns), names=list(self.fields)))
+            rows = to_pandas(pa.table(list(columns), names=list(self.fields)))
+            for name, dtype in self.whole.items():
+                rows[name] = _as_whole(rows[name].to_numpy(), dtype)
+            return with_times(rows, self.responder.times or {})
         array = to_array(columns, np.dtype("float64"))  # NULL becomes NaN
+        if len(self.whole) == len(self.fields):
+            array = _as_whole(array, np.result_type(*self.whole.values()))
         if not self.responder.named:
             return array
         return pd.DataFrame(array, columns=list(self.fields), copy=False)
@@ -169,7 +178,14 @@ def make_sql_model(
         ) from err
     outputs = _outputs(where, answers.schema)
     responder = _for_arrays(answers.responders[0])
-    return SqlModel(fields, responder, outputs)
+    return SqlModel(fields, responder, outputs, owner._contract.whole)
+
+
+def _as_whole(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Give numbers the dtype they had in ``fit``, if it holds them: SQL has DOUBLE."""
+    with np.errstate(invalid="ignore"):
+        cast = values.astype(dtype)
+    return cast if np.array_equal(cast, values) else values
 
 
 def _outputs(where: str, schema: Any) -> Any:

@@ -583,7 +583,7 @@ def test_wrong_arguments(con, table):
     with pytest.raises(NotFittedError, match="LogisticRegression"):
         dfml.register(con, "late", LogisticRegression())
     for no_model in [LogisticRegression, len]:
-        with pytest.raises(TypeError, match=r"not an (estimator )?instance"):
+        with pytest.raises(EstimatorTypeError, match="a fitted estimator"):
             dfml.register(con, "late", no_model)
     with pytest.raises(InputTypeError, match="relation"):
         dfml.predict_sql(model, table)
