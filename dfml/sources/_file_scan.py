@@ -39,6 +39,7 @@ ROW_BY_ROW = frozenset(
 )
 #: Columns that DuckDB has for each file, unless the file has one of that name.
 VIRTUAL = frozenset(["filename", "file_row_number"])
+FILE_INDEX = "file_index"
 #: Clauses that a plain scan does not have, with their values when they are not there.
 ABSENT: dict[str, Any] = {
     "group_expressions": [],
@@ -185,7 +186,8 @@ def find_scan(
         node = tree["statements"][0]["node"]
         _check_clauses(query, node)
         node["from_table"] = _as_function(private, query, node["from_table"], tables)
-        keeps_names = "filename" in json.dumps(node).casefold()
+        written = json.dumps(node).casefold()
+        keeps_names = "filename" in written
         paths = _files(private, query, node, keep=keeps_names)
         files = ", ".join(map(file_literal, dict.fromkeys(paths)))
         whole = _over(private, tree, files)
@@ -197,7 +199,7 @@ def find_scan(
         )
         text = _over(private, tree, literal(f"{mark} files"), piece)
         try:
-            _check_columns(private, query, files)
+            _check_columns(private, query, files, written)
             _check_plan(private, query, whole, params)
         except (duckdb.CatalogException, duckdb.BinderException) as err:
             # The caller's connection has bound it, for all rows together.
@@ -273,12 +275,15 @@ def _files(
 
 
 def _check_columns(
-    connection: duckdb.DuckDBPyConnection, query: str, files: str
+    connection: duckdb.DuckDBPyConnection, query: str, files: str, written: str
 ) -> None:
-    """Refuse files with columns that hide those that DuckDB has for each file."""
-    names = connection.sql(f"FROM read_parquet([{files}])").columns
-    for name in VIRTUAL.intersection(map(folded, names)):
+    """Refuse what DuckDB has for each file, if it is hidden, or another for a part."""
+    columns = connection.sql(f"FROM read_parquet([{files}])").columns
+    names = set(map(folded, columns))
+    for name in VIRTUAL & names:
         _refuse(query, f"a column {name!r} in the files")
+    if FILE_INDEX in written and FILE_INDEX not in names:
+        _refuse(query, f"{FILE_INDEX}, which counts all files of a query")
 
 
 def _check_plan(

@@ -228,6 +228,21 @@ def test_columns_that_hide_those_of_duckdb_are_refused(con, tmp_path):
         read(f"FROM '{tmp_path}/a.parquet'", con)
 
 
+def test_the_number_of_a_file_is_refused_unless_it_is_a_column(con, tmp_path):
+    for number in range(3):
+        rows = pa.table({"a": [number, number]})
+        pq.write_table(rows, tmp_path / f"{number}.parquet")
+    for sql in ("SELECT a, FILE_INDEX", "SELECT a"):
+        where = "" if "FILE" in sql else 'WHERE "file_index" = 1'
+        with pytest.raises(QueryError, match="file_index, which counts all files"):
+            read(f"{sql} FROM '{tmp_path}/*.parquet' {where}", con)
+    for number in range(3):
+        rows = pa.table({"a": [number, 7], "file_index": [1, 2]})
+        pq.write_table(rows, tmp_path / f"{number}.parquet")
+    query = f"SELECT a FROM '{tmp_path}/*.parquet' WHERE file_index = 1"
+    assert len(assert_is_the_query(query, con)) == 3
+
+
 @pytest.mark.parametrize(
     "name",
     ["a[1]", "b*", "c?", "it's", 'say "x"', "ä 日本", "d'; DROP TABLE t; --", "e%20"],
