@@ -223,11 +223,15 @@ def _output_names(
 def _check_collisions(where: str, names: list[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
+        # A function has one struct of outputs, and no say in their names.
+        is_function = where == "register"
         raise ColumnCollisionError.expecting(
             where,
             "columns to write with names that are different",
             f"{twice} twice",
-            "pass name=, prefix= or a shorter keep=",
+            "rename the columns or classes, and fit again"
+            if is_function
+            else "pass name=, prefix= or a shorter keep=",
         )
 
 

@@ -48,6 +48,8 @@ DEFINITIONS = """
         macro_definition
     FROM duckdb_functions()
     WHERE NOT internal AND function_type IN ('macro', 'table_macro')
+    UNION ALL SELECT database_name, schema_name, table_name, 'table', sql
+    FROM duckdb_tables() WHERE temporary
     ORDER BY ALL
 """
 VARIABLES = "SELECT name, value::VARCHAR, type FROM duckdb_variables() ORDER BY name"
@@ -67,7 +69,8 @@ def query_digest(
         What runs.
     connection : DuckDBPyConnection
         Where it runs. The paths of its databases, its schema, settings and time zone
-        count, and so do the views, macros and variables that the query may mean.
+        count, and so do the views, macros, temporary tables and variables that the
+        query may mean.
     params : list, tuple, dict or None
         Values in the text.
     frames : mapping
@@ -87,6 +90,8 @@ def query_digest(
     except TokenizationError:
         return uuid4().hex
     text = _numbered(text)
+    if isinstance(params, dict):
+        params = dict(sorted(params.items()))
     return content_digest(text, params, tokens, _surroundings(connection, text))
 
 
@@ -127,7 +132,10 @@ def _surroundings(connection: duckdb.DuckDBPyConnection, text: str) -> list[Any]
 def _definitions(
     connection: duckdb.DuckDBPyConnection, text: str
 ) -> list[tuple[str, ...]]:
-    """Return the views and macros that a text may mean, and those behind them."""
+    """Return the views, macros and temporary tables that a text may mean.
+
+    Those behind them count too. A temporary table hides one of the database.
+    """
     known = [tuple(map(str, row)) for row in connection.sql(DEFINITIONS).fetchall()]
     pending, found = [text], []
     while pending and known:

@@ -144,9 +144,10 @@ def convert(
     answers = _answers(model.responder.estimator, model.responder.name, columns, query)
     if len(answers) != len(types):
         raise refusal("one target with one label a row", model.responder.estimator)
-    outputs = query.add(
-        [f"CAST({each} AS {kind})" for each, kind in zip(answers, types, strict=True)]
-    )
+    if any(str(kind) == "FLOAT" for kind in types):
+        answers = query.add(answers)
+    pairs = zip(answers, types, strict=True)
+    outputs = query.add([_as_output(each, str(kind)) for each, kind in pairs])
     is_number = dict(zip(columns, model.fields.values(), strict=True))
     held = {
         column: condition
@@ -177,6 +178,18 @@ def convert(
         exact=" AND ".join(exact) or None,
         empty=" AND ".join(f"{field} IS NULL" for field in fields),
         found=found,
+    )
+
+
+def _as_output(answer: str, kind: str) -> str:
+    cast = f"CAST({answer} AS {kind})"
+    if kind != "FLOAT":
+        return cast
+    # DuckDB fails to cast what is beyond; in NumPy it is infinite.
+    return (
+        f"CASE WHEN {answer} >= {_SINGLE} AND NOT isnan({answer}) "
+        f"THEN CAST('inf' AS FLOAT) WHEN {answer} <= -{_SINGLE} "
+        f"THEN CAST('-inf' AS FLOAT) ELSE {cast} END"
     )
 
 

@@ -236,6 +236,11 @@ def test_another_query_is_an_error(con, target, tmp_path):
             "CREATE TABLE t AS SELECT 1 AS a",
             "CREATE TABLE t AS SELECT 'x' AS a",
         ),
+        (
+            "SELECT a FROM hidden",
+            "CREATE TABLE hidden AS SELECT 1 AS a",
+            "CREATE TEMP TABLE hidden AS SELECT 2 AS a",
+        ),
     ],
 )
 def test_what_names_mean_is_part_of_the_query(con, target, query, before, after):
@@ -247,6 +252,13 @@ def test_what_names_mean_is_part_of_the_query(con, target, query, before, after)
             assert read_sql(query, con, spill_to=target)._name == first._name
     with pytest.raises(TargetExistsError, match=r"same text|the columns"):
         read_sql(query, con, spill_to=target)
+
+
+def test_the_order_of_parameters_is_no_part_of_the_query(con, target):
+    query = "SELECT $a AS a, $b AS b"
+    first = read_sql(query, con, params={"a": 1, "b": 2}, spill_to=target)
+    again = read_sql(query, con, params={"b": 2, "a": 1}, spill_to=target)
+    assert again._name == first._name
 
 
 def test_what_is_not_named_is_no_part_of_the_query(con, target, tmp_path):
