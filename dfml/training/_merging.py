@@ -200,7 +200,7 @@ class MergedSteps:
         pack: Callable[[Any], Block],
     ) -> None:
         self._start = training
-        prepare = Prepare(pack, plan.seed, training.classes)
+        prepare = Prepare(pack, plan.seed, training.known_classes)
         self._task = _TrainOne(prepare, blank)
         self._partitions = partitions
         self._plan = plan

@@ -71,7 +71,7 @@ class Sequence:
         self._training = training
         self._partitions: Any = partitions
         self._plan = plan
-        self._prepare = Prepare(pack, plan.seed, training.classes)
+        self._prepare = Prepare(pack, plan.seed, training.known_classes)
         self._ahead = ahead
         self._watched = watched
         self._kept = KeptBlocks(plan)

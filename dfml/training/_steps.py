@@ -217,6 +217,13 @@ class Training:
     last: Step | None = None
     config: dict[str, Any] = field(default_factory=get_config)
 
+    @property
+    def known_classes(self) -> Any:
+        """The classes that labels have to be among, given now or learnt before."""
+        if self.classes is not None or not takes(self.model.partial_fit, "classes"):
+            return self.classes
+        return getattr(self.model, "classes_", None)
+
     def step(self, turn: Turn, loaded: Loaded) -> None:
         """Train on one block; the partition is in the note of any error.
 

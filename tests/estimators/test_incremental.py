@@ -257,6 +257,14 @@ class TestLabels:
         with pytest.raises(LabelError, match="missing in column 'late'"):
             Incremental(make_sgd()).fit(frame, "late", classes=["no", "yes"])
 
+    def test_label_outside_classes_of_an_earlier_call(self, table, frame):
+        clf = Incremental(make_sgd()).fit(frame[[*FEATURES, "late"]], "late")
+        table.loc[450, "late"] = "perhaps"
+        later = dd.from_pandas(table, npartitions=6)[[*FEATURES, "late"]]
+        with pytest.raises(LabelError, match="'perhaps'") as caught:
+            clf.partial_fit(later, "late")
+        assert caught.value.__notes__ == ["dfml: in partition 4 of 6."]
+
     def test_label_outside_classes_names_the_partition(self, table):
         table.loc[450, "late"] = "perhaps"
         frame = dd.from_pandas(table, npartitions=6)[[*FEATURES, "late"]]

@@ -296,6 +296,16 @@ def test_a_thousand_columns(con):
 # Ties, extremes and the edges of float32
 
 
+def test_an_answer_beyond_float32_is_infinite():
+    con = duckdb.connect()
+    rows = con.sql("SELECT (i / 10)::FLOAT AS a, exp(i / 10) AS y FROM range(50) r(i)")
+    model = dfml.IID(PoissonRegressor(alpha=0)).fit(rows, "y")
+    con.execute("CREATE TABLE input AS SELECT unnest([-1, 1, 100, 800, NULL]) AS a")
+    answers = con.sql(dfml.export_sql(model)).fetchall()
+    assert [str(answer) for _, answer in answers[2:]] == ["inf", "inf", "None"]
+    assert answers[1][1] == pytest.approx(np.e, rel=1e-4)
+
+
 def near(values):
     """Return numbers, their neighbours, and what float32 makes of them."""
     values = np.asarray(values, dtype="float64")
