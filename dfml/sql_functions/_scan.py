@@ -94,9 +94,10 @@ def predict_sql(
     file, and what follows reads the file. That is so with an open transaction,
     temporary tables, views or macros, frames of Python, parameters, variables and
     settings of the connection, each as it is at the call: a transaction that begins
-    later is not seen before it is committed. The logger ``dfml`` tells at level INFO. The file lies
-    in the directory set as ``dfml.spill-directory`` in dask's configuration, or in the
-    system's temporary directory, and goes with the last relation that reads it.
+    later is not seen before it is committed. The logger ``dfml`` tells at level INFO.
+    The file lies in the directory set as ``dfml.spill-directory`` in dask's
+    configuration, or in the system's temporary directory, and goes with the last
+    relation that reads it.
 
     Examples
     --------
