@@ -341,6 +341,15 @@ def test_times_of_another_unit(unit, kind):
         assert called["number"].tolist() == expected
 
 
+@pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
+def test_times_that_the_unit_of_fit_cannot_hold(kind):
+    learnt = pd.DataFrame({"seen": np.array([1, 2], f"{kind}[ns]"), "y": 0})
+    model = dfml.IID(Numbers()).fit(dd.from_pandas(learnt, npartitions=1), "y")
+    far = pd.DataFrame({"seen": np.array([4e10], "int64").view(f"{kind}[s]")})
+    with pytest.raises(ColumnMismatchError, match=rf"{kind}\[ns\] holds, as in fit"):
+        model.predict(dd.from_pandas(far, npartitions=1)).compute()
+
+
 def test_partitions_of_another_unit_are_trained_on_as_announced():
     parts = [in_unit(unit, TIMES[i : i + 1]) for i, unit in enumerate(UNITS)]
     frame = dd.from_map(lambda part: part, parts, meta=parts[0].iloc[:0])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pandas.api.types import infer_dtype, is_object_dtype
+from pandas.errors import OutOfBoundsDatetime, OutOfBoundsTimedelta
 
 from dfml._schema import counts_as, is_time, kind_of, listed
 from dfml.exceptions import ColumnMismatchError
@@ -108,6 +109,11 @@ def with_times(partition: pd.DataFrame, times: Mapping[Hashable, str]) -> pd.Dat
     -------
     partition : pandas DataFrame
         The same object if nothing differs.
+
+    Raises
+    ------
+    ColumnMismatchError
+        If the unit cannot hold a time.
     """
     found = dict(partition.dtypes.items()) if times else {}
     others = {
@@ -115,7 +121,15 @@ def with_times(partition: pd.DataFrame, times: Mapping[Hashable, str]) -> pd.Dat
         for name, dtype in times.items()
         if is_time(found.get(name)) and str(found[name]) != dtype
     }
-    return partition.astype(others) if others else partition
+    try:
+        return partition.astype(others) if others else partition
+    except (OutOfBoundsDatetime, OutOfBoundsTimedelta) as err:
+        raise ColumnMismatchError.expecting(
+            "dfml",
+            f"times that {listed(others.values(), quoted=False)} holds, as in fit",
+            str(err),
+            "leave such rows out, or train on a wider unit",
+        ) from err
 
 
 def is_plain_number(dtype: Any) -> bool:
