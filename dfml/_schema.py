@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Kind = Literal["number", "text", "time", "time with zone", "duration", "other"]
+_TIMES: frozenset[Kind] = frozenset({"time", "time with zone", "duration"})
 
 
 def kind_of(dtype: Any) -> Kind:
@@ -173,9 +174,9 @@ def counts_as(dtype: Any, kind: Kind) -> bool:
 
 
 def is_time(dtype: Any) -> bool:
-    """Tell whether a dtype is one of NumPy's or pandas' for times and durations."""
-    is_plain = isinstance(dtype, np.dtype) and dtype.kind in "mM"
-    return is_plain or isinstance(dtype, pd.DatetimeTZDtype)
+    """Tell whether a column holds times or durations; a category of them does not."""
+    is_whole = dtype is not None and not isinstance(dtype, pd.CategoricalDtype)
+    return is_whole and kind_of(dtype) in _TIMES
 
 
 def times_of(meta: pd.DataFrame) -> dict[Hashable, str]:
@@ -189,7 +190,7 @@ def times_of(meta: pd.DataFrame) -> dict[Hashable, str]:
     Returns
     -------
     times : dict
-        Dtypes as text. Columns of Arrow's types are not in it.
+        Dtypes as text.
     """
     return {
         name: text
@@ -199,7 +200,7 @@ def times_of(meta: pd.DataFrame) -> dict[Hashable, str]:
 
 
 def _as_text(dtype: Any) -> str | None:
-    """Write a dtype of NumPy, or of times in a zone that has a name, as text."""
+    """Write the dtype of plain numbers, or of times in a named zone, as text."""
     if not (is_time(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "iufb")):
         return None
     try:
@@ -207,10 +208,6 @@ def _as_text(dtype: Any) -> str | None:
     except (TypeError, ValueError):
         return None
     return str(dtype) if is_known else None
-
-
-def _is_time_text(dtype: str) -> bool:
-    return dtype.startswith(("datetime64", "timedelta64"))
 
 
 def _is_numpy(dtype: str) -> bool:
@@ -294,17 +291,20 @@ class Contract:
     @property
     def times(self) -> dict[Hashable, str]:
         """The units and zones of times and durations, as :func:`times_of`."""
-        return {name: dtype for name, dtype in self._known() if _is_time_text(dtype)}
+        return {name: dtype for name, kind, dtype in self._known() if kind in _TIMES}
 
     @property
     def whole(self) -> dict[Hashable, np.dtype[Any]]:
         """The dtypes of columns of whole numbers and flags."""
-        plain = {n: np.dtype(t) for n, t in self._known() if not _is_time_text(t)}
+        known = self._known()
+        plain = {
+            name: np.dtype(dtype) for name, kind, dtype in known if kind == "number"
+        }
         return {name: dtype for name, dtype in plain.items() if dtype.kind in "iub"}
 
-    def _known(self) -> list[tuple[Hashable, str]]:
-        pairs = zip(self.names, self.dtypes, strict=False)
-        return [(name, dtype) for name, dtype in pairs if dtype is not None]
+    def _known(self) -> list[tuple[Hashable, Kind, str]]:
+        found = zip(self.names, self.kinds or (), self.dtypes, strict=False)
+        return [(name, kind, dtype) for name, kind, dtype in found if dtype is not None]
 
     @property
     def targets(self) -> tuple[Hashable, ...]:

@@ -341,6 +341,29 @@ def test_times_of_another_unit(unit, kind):
         assert called["number"].tolist() == expected
 
 
+@pytest.mark.parametrize("learnt", ["dates", "times"])
+def test_dates_are_what_they_were_in_fit(tmp_path, learnt):
+    """Parquet has dates, which pandas keeps as objects; SQL gives times for them."""
+    days = pd.date_range("2026-01-01", periods=4).repeat(3)
+    rows = pa.table({"day": pa.array(days).cast("date32"), "y": days.day.to_numpy()})
+    (tmp_path / "lake").mkdir()
+    pq.write_table(rows, tmp_path / "lake" / "0.parquet")
+    con = duckdb.connect()
+    query = con.sql(f"FROM '{tmp_path}/lake/*.parquet'")
+    tables = {"dates": dd.read_parquet(tmp_path / "lake"), "times": query}
+    model = dfml.IID(
+        make_pipeline(OneHotEncoder(handle_unknown="ignore"), LinearRegression())
+    ).fit(tables[learnt], "y")
+
+    for table in tables.values():
+        assert_allclose(model.predict(table).compute(), days.day)
+        assert model.score(table, "y") == pytest.approx(1)
+    dfml.predict_table(model, tmp_path / "lake", tmp_path / "scored")
+    assert_allclose(pd.read_parquet(tmp_path / "scored")["prediction"], days.day)
+    answered = dfml.predict_sql(model, query).df()["prediction"]
+    assert_allclose(answered, days.day)
+
+
 @pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
 def test_times_that_the_unit_of_fit_cannot_hold(kind):
     learnt = pd.DataFrame({"seen": np.array([1, 2], f"{kind}[ns]"), "y": 0})

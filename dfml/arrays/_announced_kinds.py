@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pandas.api.types import infer_dtype, is_object_dtype
-from pandas.errors import OutOfBoundsDatetime, OutOfBoundsTimedelta
 
 from dfml._schema import counts_as, is_time, kind_of, listed
 from dfml.exceptions import ColumnMismatchError
@@ -123,7 +122,7 @@ def with_times(partition: pd.DataFrame, times: Mapping[Hashable, str]) -> pd.Dat
     }
     try:
         return partition.astype(others) if others else partition
-    except (OutOfBoundsDatetime, OutOfBoundsTimedelta) as err:
+    except ValueError as err:  # pandas' and Arrow's are of this kind
         raise ColumnMismatchError.expecting(
             "dfml",
             f"times that {listed(others.values(), quoted=False)} holds, as in fit",
