@@ -200,7 +200,10 @@ def times_of(meta: pd.DataFrame) -> dict[Hashable, str]:
 
 
 def _as_text(dtype: Any) -> str | None:
-    """Write the dtype of plain numbers, or of times in a named zone, as text."""
+    """Write the dtype of numbers, text, or times in a named zone; None for others."""
+    plain = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+    if isinstance(plain, pd.StringDtype):
+        return "str"
     if not (is_time(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "iufb")):
         return None
     try:
@@ -229,8 +232,8 @@ class Contract:
     target : hashable, tuple or None
         What ``fit`` used as ``y``, so that ``score(ddf)`` needs none.
     dtypes : tuple of str or None
-        The dtype of each column of numbers or times, where NumPy or pandas has one;
-        empty if only the names are known.
+        The dtype of each column of plain numbers, text or times; empty if only the
+        names are known.
     """
 
     names: tuple[Hashable, ...]
@@ -301,6 +304,11 @@ class Contract:
             name: np.dtype(dtype) for name, kind, dtype in known if kind == "number"
         }
         return {name: dtype for name, dtype in plain.items() if dtype.kind in "iub"}
+
+    @property
+    def texts(self) -> set[Hashable]:
+        """The columns that were nothing but text."""
+        return {name for name, kind, _ in self._known() if kind == "text"}
 
     def _known(self) -> list[tuple[Hashable, Kind, str]]:
         found = zip(self.names, self.kinds or (), self.dtypes, strict=False)

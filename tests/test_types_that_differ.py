@@ -285,6 +285,27 @@ def test_whole_numbers_are_whole_in_sql_too(names):
     assert_array_equal(called, expected)
 
 
+@pytest.mark.parametrize("is_category", [False, True])
+@pytest.mark.parametrize(
+    "values", [pa.array([b"a", b"b"]), pa.array([0, 1], pa.time32("s"))]
+)
+def test_objects_are_no_text(lake, tmp_path, values, is_category):
+    """To an encoder of text they would be categories that it does not know."""
+    text = pd.Series(["a", "b", None, "a"], dtype="category" if is_category else "str")
+    rows = pd.DataFrame({"c": text, "y": [1.0, 2.0, 3.0, 1.0]})
+    model = dfml.IID(
+        make_pipeline(OneHotEncoder(handle_unknown="ignore"), LinearRegression())
+    ).fit(dd.from_pandas(rows, npartitions=1), "y")
+    folder = lake(values)
+
+    message = "columns of the kinds|seen in fit"
+    with pytest.raises(ColumnMismatchError, match=message):
+        model.predict(dd.read_parquet(folder)).compute()
+    with pytest.raises(DfmlError, match=message):
+        dfml.predict_table(model, folder, tmp_path / "scored")
+    assert not (tmp_path / "scored").exists()
+
+
 # Times: the number of units, or the hour of a zone, is what an estimator learns.
 
 

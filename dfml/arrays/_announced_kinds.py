@@ -15,7 +15,7 @@ from dfml._schema import counts_as, is_time, kind_of, listed
 from dfml.exceptions import ColumnMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Mapping, Sequence
 
     import pandas as pd
 
@@ -28,27 +28,34 @@ _OBJECTS_OF: dict[Kind, frozenset[str]] = {
     "number": frozenset(
         {"boolean", "complex", "decimal", "floating", "integer", "mixed-integer-float"}
     ),
-    "text": frozenset({"bytes", "mixed", "mixed-integer", "string"}),
+    "text": frozenset({"mixed", "mixed-integer", "string"}),
     "time": frozenset({"datetime", "datetime64"}),
     "time with zone": frozenset({"datetime"}),
     "duration": frozenset({"timedelta"}),
 }
 
 
-def announced_kinds(meta: pd.DataFrame) -> tuple[Kind | None, ...]:
+def announced_kinds(
+    meta: pd.DataFrame, texts: Collection[Hashable] = ()
+) -> tuple[Kind | None, ...]:
     """Read the kinds of columns off the empty frame of a table.
 
     Parameters
     ----------
     meta : pandas DataFrame
         Empty.
+    texts : collection, optional
+        Columns of Python objects that an estimator has seen as text.
 
     Returns
     -------
     kinds : tuple of str or None
         None for a column of Python objects, which may hold anything.
     """
-    return tuple(None if is_object_dtype(t) else kind_of(t) for t in meta.dtypes)
+    return tuple(
+        None if is_object_dtype(dtype) and name not in texts else kind_of(dtype)
+        for name, dtype in meta.dtypes.items()
+    )
 
 
 def as_announced(partition: pd.DataFrame, kinds: Sequence[Kind | None]) -> pd.DataFrame:

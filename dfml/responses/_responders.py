@@ -165,8 +165,10 @@ def make_responder(
     columns = _feature_columns(owner, where, name, frame_meta)
     features = frame_meta if columns is None else frame_meta[columns]
     is_frame = isinstance(features, pd.DataFrame)
+    texts: set[Hashable] = set()
     if is_frame and columns is not None and owner._contract is not None:
         features = with_times(features, owner._contract.times)
+        texts = owner._contract.texts
     params = how.get("params") or {}
     named = how.get("named", True) and knows_names(owner)
     return Responder(
@@ -178,7 +180,7 @@ def make_responder(
         named=named,
         config=get_config(),
         params=params,
-        kinds=announced_kinds(features) if is_frame else None,
+        kinds=announced_kinds(features, texts) if is_frame else None,
         times=times_of(features) if is_frame else None,
     )
 
