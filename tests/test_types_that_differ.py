@@ -405,6 +405,11 @@ def test_partitions_of_another_unit_are_trained_on_as_announced():
     model.partial_fit(later, "y")
     assert model.estimator_.seen_ == expected
     assert model.predict(frame).compute().tolist() == expected[:4]
+    model.partial_fit(in_unit("s")[["seen"]])  # in memory, which has no contract
+    assert model.predict(later).compute().tolist() == expected[4:]
+    model.fit(in_unit("s")[["seen"]])  # nothing is left of what was learnt lazily
+    in_nanoseconds = [number * 10**9 for number in expected[4:]]
+    assert model.predict(later).compute().tolist() == in_nanoseconds
 
 
 @pytest.mark.parametrize("spilled", [False, True])

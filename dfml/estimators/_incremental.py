@@ -304,9 +304,10 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
         given = [name for name, value in fit_params.items() if value is not None]
         check_options(where, training.model.partial_fit, given)
         weight = training.options.pop("sample_weight", None)
+        goes_on = training.n_partitions_seen > 0
         if _frames.is_lazy(X):
             table = join_lazily(where, X, y, weight)
-            if training.n_partitions_seen and self._contract is not None:
+            if goes_on and self._contract is not None:
                 contract = self._contract
                 names = contract.check(where, table.features)
                 table = table.select(names, contract.times)
@@ -321,7 +322,8 @@ class Incremental(CallbackSupportMixin, MetaEstimator):
             fitting = Fitting(self, plan, validate, None)
             steps = InMemorySteps(fitting.begin(training), plan, X, y, weight)
             fitting.run(where, steps)
-            self._forget_outputs()
+            if not goes_on:
+                self._forget_outputs()
             self._keep(training, fitting)
         return self
 
