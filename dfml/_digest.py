@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copyreg
+import dis
 import hashlib
 import types
+from operator import itemgetter
 from typing import Any
 
 import cloudpickle
@@ -19,6 +21,39 @@ _IDENTITIES = ("_stop_words_id",)
 _ARRAYS = (np.ndarray, np.memmap)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
+_WRAPPED = ("__func__", "fget", "fset", "fdel")
+# All that a function does, without the lines where it stands.
+_CODE = (
+    "co_code",
+    "co_consts",
+    "co_names",
+    "co_varnames",
+    "co_freevars",
+    "co_cellvars",
+    "co_argcount",
+    "co_posonlyargcount",
+    "co_kwonlyargcount",
+    "co_flags",
+    "co_exceptiontable",
+)
+_LOOK_UPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+# What Python keeps in a class beside its members: caches, and where it was written.
+_NO_MEMBERS = frozenset(
+    {
+        "__abstractmethods__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__module__",
+        "__static_attributes__",
+        "__weakref__",
+        "_abc_impl",
+    }
+)
 
 
 def content_digest(*values: Any) -> str:
@@ -102,19 +137,49 @@ class _Walk:
         # Functions of NumPy have no qualified name before 2.2.
         own = getattr(value, "__qualname__", value.__name__)
         name = f"{getattr(value, '__module__', '')}.{own}"
-        if "<" in name or name.startswith("__main__."):
-            return _hash(b"code", cloudpickle.dumps(value))
-        return _hash(b"name", name.encode())
+        if "<" not in name and not name.startswith("__main__."):
+            return _hash(b"name", name.encode())
+        # No other process has it by that name: what it does counts, not where it is.
+        if isinstance(value, type):
+            return _hash(b"class", own.encode(), self._members(value))
+        if isinstance(value, types.FunctionType):
+            return _hash(b"function", own.encode(), self._function(value))
+        return _hash(b"code", cloudpickle.dumps(value))
+
+    def _members(self, kind: type) -> bytes:
+        members = [each for each in vars(kind).items() if each[0] not in _NO_MEMBERS]
+        return self._all([kind.__bases__, *sorted(members, key=itemgetter(0))])
+
+    def _function(self, function: types.FunctionType) -> bytes:
+        code, space = function.__code__, function.__globals__
+        used = {name: space[name] for name in _global_names(code) if name in space}
+        cells = [_content(cell) for cell in function.__closure__ or ()]
+        defaults = [function.__defaults__, function.__kwdefaults__]
+        return self._all(
+            [code, sorted(used.items(), key=itemgetter(0)), cells, defaults]
+        )
+
+    def _unreduced(self, value: Any) -> list[Any] | None:
+        """Give the parts of what pickle has no state of; None for all else."""
+        if isinstance(value, types.ModuleType):
+            return [value.__name__]
+        if isinstance(value, (staticmethod, classmethod, property)):
+            return [getattr(value, name, None) for name in _WRAPPED]
+        if isinstance(value, types.CodeType):
+            return [getattr(value, name) for name in _CODE]
+        if isinstance(value, np.random.RandomState):
+            return [value.get_state(legacy=False)]
+        if isinstance(value, np.random.Generator):
+            return [value.bit_generator.state]
+        if isinstance(value, np.ma.MaskedArray):
+            return [value.data, np.ma.getmaskarray(value), value.fill_value]
+        return None
 
     def _reduced(self, value: Any) -> bytes:
-        if isinstance(value, np.random.RandomState):
-            return _hash(b"random", self.digest(value.get_state(legacy=False)))
-        if isinstance(value, np.random.Generator):
-            return _hash(b"random", self.digest(value.bit_generator.state))
-        if isinstance(value, np.ma.MaskedArray):
-            mask = np.ma.getmaskarray(value)
-            return _hash(b"masked", self._all([value.data, mask, value.fill_value]))
         kind = type(value)
+        parts = self._unreduced(value)
+        if parts is not None:
+            return _hash(kind.__name__.encode(), self._all(parts))
         reduce = copyreg.dispatch_table.get(kind)
         reduced = value.__reduce_ex__(2) if reduce is None else reduce(value)
         if isinstance(reduced, str):
@@ -127,6 +192,21 @@ class _Walk:
             state = sorted(self._items(state))
         items = [None if part is None else list(part) for part in rest[1:3]]
         return _hash(b"object", self._all([kind, function, arguments, state, *items]))
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    """Name what a function, and those inside it, look up in their module."""
+    steps = dis.get_instructions(code)
+    found = {step.argval for step in steps if step.opname in _LOOK_UPS}
+    inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    return found.union(*map(_global_names, inner))
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing is in it yet
+        return None
 
 
 def _hash(*parts: Any) -> bytes:

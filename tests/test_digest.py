@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -65,3 +68,91 @@ def test_where_an_array_is_kept_does_not_count(tmp_path):
     np.save(tmp_path / "values.npy", values)
     mapped = np.load(tmp_path / "values.npy", mmap_mode="r")
     assert content_digest(mapped) == content_digest(values)
+
+
+# A model of a script or a notebook: no other process has its class by its name.
+
+SCRIPT = """
+import functools
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.metaestimators import available_if
+from dfml._digest import content_digest
+
+FACTOR = 2
+UNUSED = 1
+NAMES = {"late", "early", "on time"}
+
+def scaled(value, by=1):
+    inner = lambda each: each * FACTOR * by
+    return [inner(each) for each in value if each not in NAMES]
+
+class Base(TransformerMixin, BaseEstimator):
+    def transform(self, X):
+        return X
+
+class Twice(RegressorMixin, Base):
+    kinds = frozenset("abc")
+
+    def __init__(self, function=None, unit="s"):
+        super().__init__()
+        self.function, self.unit = function, unit
+
+    def fit(self, X, y=None):
+        return self
+
+    @property
+    def name(self):
+        return self.unit
+
+    @staticmethod
+    def of(value):
+        return Twice(value)
+
+    @available_if(lambda self: self.unit == "s")
+    def predict(self, X):
+        return scaled(X, by=functools.reduce(max, [1, 2]))
+
+model = make_pipeline(Base(), Twice(lambda x: x + 1, "s").fit(None))
+print(content_digest(model))
+"""
+
+
+def digest_of(script, seed):
+    env = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (digest,) = re.findall("[0-9a-f]{64}", done.stdout)
+    return digest
+
+
+def test_a_class_of_a_script_is_the_same_in_another_process():
+    digest = digest_of(SCRIPT, 1)
+    assert digest_of(SCRIPT, 2) == digest
+    elsewhere = SCRIPT.replace("class Base", "# moved\n\n\nclass Base")
+    assert digest_of(elsewhere.replace("UNUSED = 1", "UNUSED = 2"), 3) == digest
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("return X\n", "return -X\n"),
+        ("FACTOR = 2", "FACTOR = 3"),
+        ('"on time"', '"later"'),
+        ("by=1", "by=2"),
+        ("reduce(max", "reduce(min"),
+        ('frozenset("abc")', 'frozenset("abd")'),
+        ('self.unit == "s"', 'self.unit == "ms"'),
+        ("return self.unit", "return self.function"),
+        ("lambda x: x + 1", "lambda x: x + 2"),
+        ("class Twice(RegressorMixin, Base)", "class Twice(Base)"),
+    ],
+)
+def test_what_a_class_of_a_script_does_counts(before, after):
+    assert before in SCRIPT
+    assert digest_of(SCRIPT.replace(before, after), 1) != digest_of(SCRIPT, 1)

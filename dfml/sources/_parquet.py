@@ -276,7 +276,8 @@ class ParquetTable:
 
 
 def _no_file_left(where: str, skipped: Mapping[str, str]) -> BadFileError:
-    named = [f"{path!r} ({reason})" for path, reason in list(skipped.items())[:3]]
+    # Threads have found them in any order.
+    named = [f"{path!r} ({reason})" for path, reason in sorted(skipped.items())[:3]]
     more = ["..."] if len(skipped) > len(named) else []
     error = BadFileError.expecting(
         where,
