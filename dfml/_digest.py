@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import dis
 import hashlib
 import types
@@ -21,7 +20,6 @@ _IDENTITIES = ("_stop_words_id",)
 _ARRAYS = (np.ndarray, np.memmap)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
-_WRAPPED = ("__func__", "fget", "fset", "fdel")
 # All that a function does, without the lines where it stands.
 _CODE = (
     "co_code",
@@ -153,18 +151,11 @@ class _Walk:
     def _function(self, function: types.FunctionType) -> bytes:
         code, space = function.__code__, function.__globals__
         used = {name: space[name] for name in _global_names(code) if name in space}
-        cells = [_content(cell) for cell in function.__closure__ or ()]
-        defaults = [function.__defaults__, function.__kwdefaults__]
-        return self._all(
-            [code, sorted(used.items(), key=itemgetter(0)), cells, defaults]
-        )
+        rest = [function.__closure__, function.__defaults__, function.__kwdefaults__]
+        return self._all([code, sorted(used.items(), key=itemgetter(0)), *rest])
 
     def _unreduced(self, value: Any) -> list[Any] | None:
-        """Give the parts of what pickle has no state of; None for all else."""
-        if isinstance(value, types.ModuleType):
-            return [value.__name__]
-        if isinstance(value, (staticmethod, classmethod, property)):
-            return [getattr(value, name, None) for name in _WRAPPED]
+        """Give the parts of what a pickle says more of, or less; None for all else."""
         if isinstance(value, types.CodeType):
             return [getattr(value, name) for name in _CODE]
         if isinstance(value, np.random.RandomState):
@@ -180,7 +171,8 @@ class _Walk:
         parts = self._unreduced(value)
         if parts is not None:
             return _hash(kind.__name__.encode(), self._all(parts))
-        reduce = copyreg.dispatch_table.get(kind)
+        # Of modules, properties and others inside a class of a script too.
+        reduce = cloudpickle.Pickler.dispatch_table.get(kind)
         reduced = value.__reduce_ex__(2) if reduce is None else reduce(value)
         if isinstance(reduced, str):
             return _hash(b"name", reduced.encode())
@@ -200,13 +192,6 @@ def _global_names(code: types.CodeType) -> set[str]:
     found = {step.argval for step in steps if step.opname in _LOOK_UPS}
     inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
     return found.union(*map(_global_names, inner))
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # nothing is in it yet
-        return None
 
 
 def _hash(*parts: Any) -> bytes:

@@ -73,11 +73,16 @@ def test_where_an_array_is_kept_does_not_count(tmp_path):
 # A model of a script or a notebook: no other process has its class by its name.
 
 SCRIPT = """
+import enum
 import functools
+import logging
+import math
+from dataclasses import dataclass, field
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.metaestimators import available_if
 
+log = logging.getLogger("script")
 FACTOR = 2
 UNUSED = 1
 NAMES = {"late", "early", "on time"}
@@ -85,6 +90,15 @@ NAMES = {"late", "early", "on time"}
 def scaled(value, by=1):
     inner = lambda each: each * FACTOR * by
     return [inner(each) for each in value if each not in NAMES]
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+@dataclass
+class Options:
+    colour: Colour = Colour.RED
+    names: list = field(default_factory=list)
 
 class Base(TransformerMixin, BaseEstimator):
     def transform(self, X):
@@ -102,7 +116,12 @@ class Twice(RegressorMixin, Base):
 
     @property
     def name(self):
-        return self.unit
+        return self.unit, Options(), math.pi
+
+    @classmethod
+    def make(cls):
+        log.info("made")
+        return cls()
 
     @staticmethod
     def of(value):
@@ -154,6 +173,10 @@ def test_where_a_class_of_a_script_stands_does_not_count():
         ('frozenset("abc")', 'frozenset("abd")'),
         ('self.unit == "s"', 'self.unit == "ms"'),
         ("return self.unit", "return self.function"),
+        ("BLUE = 2", "BLUE = 3"),
+        ("names: list", "texts: list"),
+        ("return cls()", "return cls(None)"),
+        ('"script"', '"other"'),
         ("lambda x: x + 1", "lambda x: x + 2"),
         ("class Twice(RegressorMixin, Base)", "class Twice(Base)"),
     ],
