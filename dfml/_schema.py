@@ -175,8 +175,7 @@ def counts_as(dtype: Any, kind: Kind) -> bool:
 
 def is_time(dtype: Any) -> bool:
     """Tell whether a column holds times or durations; a category of them does not."""
-    is_whole = dtype is not None and not isinstance(dtype, pd.CategoricalDtype)
-    return is_whole and kind_of(dtype) in _TIMES
+    return kind_of(dtype) in _TIMES
 
 
 def times_of(meta: pd.DataFrame) -> dict[Hashable, str]:

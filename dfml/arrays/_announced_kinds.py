@@ -99,7 +99,9 @@ def as_announced(partition: pd.DataFrame, kinds: Sequence[Kind | None]) -> pd.Da
     return partition.astype(dtypes) if missing else partition
 
 
-def with_times(partition: pd.DataFrame, times: Mapping[Hashable, str]) -> pd.DataFrame:
+def with_times(
+    partition: pd.DataFrame, times: Mapping[Hashable, str] | None
+) -> pd.DataFrame:
     """Bring times to the unit and the zone that an estimator has seen, or will see.
 
     Estimators take the number of units, or the hour of the zone, for what it was.
@@ -108,7 +110,7 @@ def with_times(partition: pd.DataFrame, times: Mapping[Hashable, str]) -> pd.Dat
     ----------
     partition : pandas DataFrame
         With or without these columns.
-    times : mapping
+    times : mapping or None
         Dtypes by column, from :func:`dfml._schema.times_of`.
 
     Returns
@@ -121,12 +123,10 @@ def with_times(partition: pd.DataFrame, times: Mapping[Hashable, str]) -> pd.Dat
     ColumnMismatchError
         If the unit cannot hold a time.
     """
-    found = dict(partition.dtypes.items()) if times else {}
-    others = {
-        name: dtype
-        for name, dtype in times.items()
-        if is_time(found.get(name)) and str(found[name]) != dtype
-    }
+    if not times:
+        return partition
+    found = {n: t for n, t in partition.dtypes.items() if n in times and is_time(t)}
+    others = {n: times[n] for n, dtype in found.items() if str(dtype) != times[n]}
     try:
         return partition.astype(others) if others else partition
     except ValueError as err:  # pandas' and Arrow's are of this kind

@@ -118,7 +118,7 @@ def pack_features(
         return partition.astype(_plain(partition.dtype))
     if dtype is None:
         if kinds is not None:
-            partition = with_times(as_announced(partition, kinds), times or {})
+            partition = with_times(as_announced(partition, kinds), times)
         changed = {
             name: _plain(kind)
             for name, kind in partition.dtypes.items()

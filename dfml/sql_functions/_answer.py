@@ -98,7 +98,7 @@ class SqlModel:
             rows = to_pandas(pa.table(list(columns), names=list(self.fields)))
             for name, dtype in self.whole.items():
                 rows[name] = _as_whole(rows[name].to_numpy(), dtype)
-            return with_times(rows, self.responder.times or {})
+            return with_times(rows, self.responder.times)
         array = to_array(columns, np.dtype("float64"))  # NULL becomes NaN
         if len(self.whole) == len(self.fields):
             array = _as_whole(array, np.result_type(*self.whole.values()))

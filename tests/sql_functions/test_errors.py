@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.preprocessing import OneHotEncoder
 
 import dfml
 from dfml.exceptions import (
@@ -94,6 +95,15 @@ def test_relation_of_a_closed_connection(table):
     for call in (dfml.read_sql, lazy.predict, lambda r: dfml.predict_sql(model, r)):
         with pytest.raises(QueryError, match="pass an open connection"):
             call(relation)
+
+
+def test_outputs_of_one_name_cannot_be_named_by_register(con):
+    rows = pd.DataFrame({"c": pd.Series(["nan", np.nan], dtype=object)})
+    encoder = OneHotEncoder().fit(rows)
+    with pytest.raises(ColumnCollisionError, match="rename the columns or classes"):
+        dfml.register(con, "encode", encoder, method="transform")
+    with pytest.raises(ColumnCollisionError, match="pass name=, prefix="):
+        dfml.predict_sql(encoder, con.sql("SELECT 'nan' AS c"), method="transform")
 
 
 def test_half_a_character_in_a_message(con, table):
