@@ -329,10 +329,7 @@ class _Reader:
         self._dtypes = self._table.dtypes
         self._stream: ExitStack = ExitStack()
         self._thread = threading.Thread(target=self._run, name="dfml-read")
-        self._filler = ThreadPoolExecutor(1, "dfml-fill")
-        self._filling: deque[Future[None]] = deque()
         self._arrays = ReusedArrays()
-        self._n_taken = 0
         # Guards what follows, which other threads look at.
         self._lock = threading.Lock()
         self._asked: deque[tuple[Turn, Future[Any]]] = deque()
@@ -394,7 +391,7 @@ class _Reader:
         error: BaseException | None = None
         try:
             # Closed by this thread too: nobody may close what somebody reads.
-            with self._stream, self._filler, closing(self._arrays):
+            with self._stream, closing(self._arrays):
                 rows = self._passed_on(self._batches)
                 if self._keeps_rows:
                     self.spill = write_spill(rows, self._schema, where=self._where)
@@ -425,28 +422,18 @@ class _Reader:
             start = 0
             while start < batch.num_rows:
                 # A whole block waits for one more row: only then it is not the last.
-                if maker is not None and self._n_taken == n_rows:
+                if maker is not None and len(maker) == n_rows:
                     self._hand_over(maker)
                     maker = None
                 if maker is None:
                     maker, n_blocks = self._begin(n_rows), n_blocks + 1
-                piece = batch.slice(start, n_rows - self._n_taken)
-                self._fill(maker, piece)
+                piece = batch.slice(start, n_rows - len(maker))
+                maker.add(piece)
                 start += piece.num_rows
             yield batch
         self.n_blocks = n_blocks
         if maker is not None:
             self._hand_over(maker)
-
-    def _fill(self, maker: BlockMaker, piece: pa.RecordBatch) -> None:
-        """Copy rows into a block on another thread, as DuckDB keeps this one busy."""
-        self._n_taken += piece.num_rows
-        self._filling.append(self._filler.submit(maker.add, piece))
-        self._wait_until_filled(most=1)
-
-    def _wait_until_filled(self, most: int = 0) -> None:
-        while len(self._filling) > most:
-            self._filling.popleft().result()
 
     def _read(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the batches, and let others know while DuckDB is at work."""
@@ -469,14 +456,13 @@ class _Reader:
         self._room.acquire()
         if self._is_stopped:
             raise _Stopped
-        self._began, self._n_taken = time.perf_counter(), 0
+        self._began = time.perf_counter()
         return make_block_maker(
             self._packer, self._schema, self._dtypes, n_rows, self._arrays
         )
 
     def _hand_over(self, maker: BlockMaker) -> None:
         """Give a block to the one who has asked first."""
-        self._wait_until_filled()
         block = maker.finish()
         seconds = time.perf_counter() - self._began
         with self._lock:
