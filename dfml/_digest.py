@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dis
 import hashlib
+import pickle
 import types
 from operator import itemgetter
 from typing import Any
 
 import cloudpickle
 import numpy as np
+
+from dfml.exceptions import EstimatorTypeError
 
 __all__ = ["content_digest"]
 
@@ -173,7 +176,16 @@ class _Walk:
             return _hash(kind.__name__.encode(), self._all(parts))
         # Of modules, properties and others inside a class of a script too.
         reduce = cloudpickle.Pickler.dispatch_table.get(kind)
-        reduced = value.__reduce_ex__(2) if reduce is None else reduce(value)
+        try:
+            reduced = value.__reduce_ex__(2) if reduce is None else reduce(value)
+        except (TypeError, pickle.PicklingError) as err:
+            raise EstimatorTypeError.expecting(
+                "The digest of a model",
+                "parts that can be pickled, as files and workers need",
+                f"a {kind.__module__}.{kind.__qualname__}, which cannot: {err}",
+                "move the class or function that uses it from the script to a module, "
+                "or make it where it is used",
+            ) from err
         if isinstance(reduced, str):
             return _hash(b"name", reduced.encode())
         function, arguments, *rest = reduced

@@ -33,6 +33,23 @@ __all__ = [
 
 Kind = Literal["number", "text", "time", "time with zone", "duration", "other"]
 _TIMES: frozenset[Kind] = frozenset({"time", "time with zone", "duration"})
+#: What a message says that a column was.
+_IN_WORDS: dict[Kind, str] = {
+    "number": "a number",
+    "text": "text",
+    "time": "a time without a zone",
+    "time with zone": "a time with a zone",
+    "duration": "a duration",
+    "other": "of another kind",
+}
+_CONVERT = "convert them, for example ddf.astype({name: dtype})"
+_ADD_ZONE = "give them the zone they are in, ddf[name].dt.tz_localize(zone)"
+_DROP_ZONE = "take the local times alone, ddf[name].dt.tz_localize(None)"
+#: What turns a column of the first kind into one of the second.
+_WAYS: dict[tuple[Kind, Kind], str] = {
+    ("time", "time with zone"): _ADD_ZONE,
+    ("time with zone", "time"): _DROP_ZONE,
+}
 
 
 def kind_of(dtype: Any) -> Kind:
@@ -335,16 +352,18 @@ class Contract:
             return
         dtypes = dict(meta.dtypes.items())
         wrong = [
-            f"{name!r} is {dtypes[name]}, was a {kind}"
+            (name, kind)
             for name, kind in zip(self.names, self.kinds, strict=True)
             if kind_of(dtypes[name]) != kind and not counts_as(dtypes[name], kind)
         ]
         if wrong:
+            texts = [f"{n!r} is {dtypes[n]}, was {_IN_WORDS[k]}" for n, k in wrong]
+            name, kind = wrong[0]
             raise ColumnMismatchError.expecting(
                 where,
                 "columns of the kinds seen in fit",
-                listed(wrong, quoted=False),
-                "convert them, for example ddf.astype({name: dtype})",
+                listed(texts, quoted=False),
+                _WAYS.get((kind_of(dtypes[name]), kind), _CONVERT),
             )
 
 

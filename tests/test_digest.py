@@ -14,6 +14,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import FunctionTransformer
 
 from dfml._digest import content_digest
+from dfml.exceptions import EstimatorTypeError
 
 
 def test_a_vectorizer_is_the_same_after_use_and_reload():
@@ -184,3 +185,10 @@ def test_where_a_class_of_a_script_stands_does_not_count():
 def test_what_a_class_of_a_script_does_counts(before, after):
     assert before in SCRIPT
     assert digest_of(SCRIPT.replace(before, after)) != digest_of(SCRIPT)
+
+
+def test_what_cannot_be_pickled_is_named():
+    script = "import threading\nlock = threading.Lock()\n" + SCRIPT
+    assert digest_of(script) == digest_of(SCRIPT)  # nobody uses it
+    with pytest.raises(EstimatorTypeError, match=r"(?s)a _thread\.lock.*a module"):
+        digest_of(script.replace("return X\n", "return X if lock else None\n"))

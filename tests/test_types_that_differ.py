@@ -443,3 +443,21 @@ def test_instants_are_seen_in_the_zone_of_fit(tmp_path, spilled):
         dfml.predict_table(model, rows, target)
         written = pq.read_table(target).to_pandas().sort_values("seen")
         assert written["prediction"].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("learnt", "zone", "was", "way"),
+    [
+        (None, "UTC", "a time without a zone", "tz_localize(None)"),
+        ("UTC", None, "a time with a zone", "tz_localize(zone)"),
+    ],
+)
+def test_a_zone_that_fit_has_seen_or_not_is_named(learnt, zone, was, way):
+    def table(zone):
+        seen = pd.date_range("2026-01-01", periods=4, freq="h", tz=zone)
+        return dd.from_pandas(pd.DataFrame({"seen": seen, "y": 0}), npartitions=1)
+
+    model = dfml.Incremental(Hours()).fit(table(learnt), "y")
+    with pytest.raises(ColumnMismatchError, match=f"was {was}") as caught:
+        model.predict(table(zone))
+    assert way in str(caught.value)

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
     from dfml._schema import Kind
 
-__all__ = ["Packer", "columns_of"]
+__all__ = ["DROP_ROWS", "Packer", "columns_of"]
+
+#: What to do about missing labels.
+DROP_ROWS = (
+    "leave those rows out: ddf.dropna(subset=[label]), or "
+    "relation.filter('label IS NOT NULL')"
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Packer:
                     self.where,
                     "a label in every row",
                     f"{n_missing} missing in column {column.name!r}",
-                    "drop those rows, for example ddf.dropna(subset=[label])",
+                    DROP_ROWS,
                 )
         return pack_labels(y, self.target)
 

@@ -21,8 +21,9 @@ HINTS = {
     "read",
     "convert them, for example ddf.astype({name: dtype})": "convert them in the "
     "source, in SQL with CAST(name AS DOUBLE)",
-    "drop those rows, for example ddf.dropna(subset=[label])": "leave those rows out, "
-    "in SQL with WHERE label IS NOT NULL",
+    "leave those rows out: ddf.dropna(subset=[label]), or "
+    "relation.filter('label IS NOT NULL')": "leave those rows out, in SQL with "
+    "WHERE label IS NOT NULL",
     "a DuckDBPyConnection": "a DuckDB database",
     "pass one of these, with the format that it has": "leave --format out, or name "
     "another target",

@@ -13,6 +13,7 @@ from dfml._partitions import Partitions, Turn
 from dfml._relations import RelationTable
 from dfml._schema import listed
 from dfml.arrays._blocks import pack_labels
+from dfml.arrays._packer import DROP_ROWS
 from dfml.exceptions import EmptyTableError, LabelError
 from dfml.sources._facts import distinct_values
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from dfml.arrays._packer import Packer
 
 __all__ = ["check_labels", "find_classes"]
-
-_DROP_ROWS = "drop those rows, for example ddf.dropna(subset=[label])"
 
 #: More distinct labels than this are taken for a mistake, unless they are integers.
 MAX_CLASSES = 10_000
@@ -113,7 +112,7 @@ def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
         found = labels.map(_Distinct(table.packer(where), is_label=True))
     several = isinstance(table.target, pd.DataFrame)
     classes = [
-        _merge_classes(where, meta.name, [part[i] for part in found], _DROP_ROWS)
+        _merge_classes(where, meta.name, [part[i] for part in found], DROP_ROWS)
         for i, meta in enumerate(_columns(table.target))
     ]
     return classes if several else classes[0]

@@ -126,7 +126,7 @@ def test_kinds_are_those_of_the_categories(rows):
     lazy.predict(dd.from_pandas(X.astype({"n": "category"}), npartitions=2))
     lazy.predict(dd.from_pandas(X.astype({"n": "Int8"}), npartitions=2))
     for wrong, message in [
-        (X.assign(city=1), "'city' is int64, was a text"),
+        (X.assign(city=1), "'city' is int64, was text"),
         (X.astype({"n": "str"}), "'n' is str.*, was a number"),
     ]:
         with pytest.raises(ColumnMismatchError, match=message):
@@ -229,14 +229,16 @@ def test_encoders_of_objects_that_tables_have_no_type_for(values, tmp_path):
     with dask.config.set({"dataframe.convert-string": False}):
         same = dd.from_pandas(X, npartitions=2)
         assert_array_equal(lazy.predict(same).compute(), list("abab"))
-    with pytest.raises(ColumnMismatchError, match="'c' is string, was a other"):
+    with pytest.raises(ColumnMismatchError, match="'c' is string, was of another kind"):
         lazy.predict(dd.from_pandas(X, npartitions=2))
 
     with duckdb.connect() as con:
         con.register("t", X)
         (tmp_path / "x").mkdir()
         con.sql("FROM t").write_parquet(str(tmp_path / "x" / "t.parquet"))
-        with pytest.raises(ColumnMismatchError, match=r"'c' is .+, was a other"):
+        with pytest.raises(
+            ColumnMismatchError, match=r"'c' is .+, was of another kind"
+        ):
             dfml.predict_table(model, tmp_path / "x", tmp_path / "scored")
         with pytest.raises(ColumnMismatchError, match="'c' is a other"):
             dfml.predict_sql(model, con.table("t"))
