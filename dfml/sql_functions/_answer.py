@@ -86,14 +86,15 @@ class SqlModel:
         empty = _rows_without_value(columns)
         if empty is not None:
             columns = [column.filter(pc.invert(empty)) for column in columns]
-        answers = self._answer(self._rows(columns), columns)
+        answers = self.answer(self.rows(columns))
         if empty is None:
             return answers
         found = np.cumsum(~empty.to_numpy(zero_copy_only=False)) - 1
         at = pc.if_else(empty, pa.scalar(None, pa.int64()), pa.array(found))
         return [each.take(at) for each in answers]
 
-    def _rows(self, columns: Sequence[Any]) -> Any:
+    def rows(self, columns: Sequence[Any]) -> Any:
+        """Make what the model sees of Arrow columns: an array or a frame."""
         if self.responder.dtype is None:
             rows = to_pandas(pa.table(list(columns), names=list(self.fields)))
             for name, dtype in self.whole.items():
@@ -106,14 +107,16 @@ class SqlModel:
             return array
         return pd.DataFrame(array, columns=list(self.fields), copy=False)
 
-    def _answer(self, rows: Any, columns: Sequence[Any]) -> list[Any]:
+    def answer(self, rows: Any) -> list[Any]:
+        """Answer rows, of which each has some value, as Arrow columns."""
         if not len(rows):
             return [pa.array([], type_) for type_ in self.outputs.types]
         try:
             result = self._call(rows)
         except Exception as err:
-            pairs = zip(self.fields, columns, strict=True)
-            nulls = [name for name, column in pairs if _has_missing(column)]
+            missing: np.ndarray = np.asarray(pd.isna(rows))
+            have_some = np.any(missing, axis=0).tolist()
+            nulls = [n for n, some in zip(self.fields, have_some, strict=True) if some]
             if nulls:
                 err.add_note(f"These columns hold NULL: {nulls}")
             raise
@@ -271,9 +274,3 @@ def _rows_without_value(columns: Sequence[Any]) -> Any:
     for column in columns[1:]:
         marked = pc.and_(marked, column.is_null())
     return marked if pc.any(marked).as_py() else None
-
-
-def _has_missing(column: Any) -> bool:
-    if column.null_count or not pa.types.is_floating(column.type):
-        return bool(column.null_count)
-    return bool(np.isnan(column.to_numpy()).any())

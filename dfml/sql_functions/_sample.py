@@ -7,6 +7,7 @@ row for each leaf; and one row for each kind of value that a model may refuse.
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,15 +109,17 @@ def _check_plain(model: SqlModel, rows: list[dict[str, Any]]) -> None:
 
 def _are_answered(model: SqlModel, rows: list[dict[str, Any]]) -> list[bool]:
     """Tell which rows a model answers: most often all of one kind, or else none."""
-    table = _table(model, rows)
-    if _is_answered(model, table):
+    # A wide table becomes what the model sees once, and not for each of its rows.
+    seen = model.rows(_columns(_table(model, rows)))
+    if _is_answered(model, seen):
         return [True] * len(rows)
-    return [_is_answered(model, table.slice(i, 1)) for i in range(len(rows))]
+    return [_is_answered(model, seen[i : i + 1]) for i in range(len(rows))]
 
 
-def _is_answered(model: SqlModel, table: Any) -> bool:
+def _is_answered(model: SqlModel, seen: Any) -> bool:
     try:
-        call_quietly(model, table)
+        with _quiet():
+            model.answer(seen)
     except Exception:  # noqa: BLE001 - whatever it is, the model refuses them
         return False
     return True
@@ -124,9 +127,20 @@ def _is_answered(model: SqlModel, table: Any) -> bool:
 
 def call_quietly(model: SqlModel, table: Any) -> list[Any]:
     """Answer a table; what a model has to say of made-up rows interests nobody."""
+    with _quiet():
+        return model(_columns(table))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return model(table.combine_chunks().columns)
+        yield
+
+
+def _columns(table: Any) -> list[Any]:
+    columns: list[Any] = table.combine_chunks().columns
+    return columns
 
 
 def _table(model: SqlModel, rows: list[dict[str, Any]]) -> Any:
