@@ -1,8 +1,10 @@
-"""Clusters of worker processes on this machine."""
+"""Worker processes and clusters of them on this machine."""
 
 from __future__ import annotations
 
+import multiprocessing
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import dask
@@ -10,6 +12,34 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_METHODS = ("distributed.worker.multiprocessing-method", "multiprocessing.context")
+_PRELOADED = [
+    "distributed",
+    "dfml",
+    "duckdb",
+    "pyarrow.parquet",
+    "sklearn.linear_model",
+]
+
+
+def fork_workers() -> None:
+    """Let dask fork its processes from one that has imported what they need.
+
+    By itself it starts new ones, of which each imports for three seconds.
+    """
+    dask.config.set(dict.fromkeys(_METHODS, "forkserver"))
+    if find_spec("distributed"):
+        from distributed.utils import get_mp_context
+
+        get_mp_context()  # or it would name its own modules later
+    multiprocessing.set_forkserver_preload(_PRELOADED)
+
+
+def started_as_by_users() -> dask.config.set:
+    """Have dask start new processes, as it does by itself."""
+    return dask.config.set(dict.fromkeys(_METHODS, "spawn"))
 
 
 @contextmanager

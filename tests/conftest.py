@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.clusters import fork_workers
+
 FEATURES = ["a", "b", "c"]
+
+
+def pytest_configure() -> None:
+    fork_workers()
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,7 @@ from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 from dfml.sources import _row_groups
 from dfml.table import plan_job, predict_table, run_job
-from tests.clusters import local_cluster
+from tests.clusters import local_cluster, started_as_by_users
 from tests.sinks.faults import Dying, Failure
 
 
@@ -701,7 +701,7 @@ def test_threads_that_wait_for_the_disk_do_not_compute(tmp_path, rows, monkeypat
 
 @pytest.mark.distributed
 def test_cluster(tmp_path, lake, rows, model):
-    with local_cluster():
+    with started_as_by_users(), local_cluster():
         predict_table(model, lake, tmp_path / "out")
         again = predict_table(model, lake, tmp_path / "out")
 

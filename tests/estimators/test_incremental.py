@@ -40,6 +40,7 @@ from dfml.exceptions import (
     PartitionMismatchError,
 )
 from dfml.training import _checkpoints
+from tests.clusters import started_as_by_users
 from tests.conftest import FEATURES, make_table, split_at
 
 
@@ -77,7 +78,8 @@ class TestFit:
 
     def test_equals_the_plain_loop_on_processes(self, frame):
         expected = loop(make_sgd(), frame)
-        with dask.config.set(scheduler="processes", num_workers=2):
+        on_processes = dask.config.set(scheduler="processes", num_workers=2)
+        with started_as_by_users(), on_processes:
             clf = Incremental(make_sgd()).fit(frame[[*FEATURES, "late"]], y="late")
         assert_array_equal(clf.coef_, expected.coef_)
 
