@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.clusters import fork_workers
+from tests.processes import fork_workers
 
 FEATURES = ["a", "b", "c"]
 

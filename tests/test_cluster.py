@@ -20,8 +20,8 @@ from sklearn.linear_model import SGDClassifier
 from dfml import IID, Incremental, ParallelPostFit
 from dfml.exceptions import LabelError
 from dfml.iid.linear_model import LogisticRegression
-from tests.clusters import local_cluster
 from tests.conftest import FEATURES, make_table
+from tests.processes import local_cluster
 
 distributed = pytest.importorskip("distributed")
 

@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 
@@ -41,7 +39,7 @@ from dfml.sinks._files import FileSystem
 from dfml.sinks._parquet import ParquetTarget
 from dfml.sources import _row_groups
 from dfml.table import plan_job, predict_table, run_job
-from tests.clusters import local_cluster, started_as_by_users
+from tests.processes import exit_code, local_cluster, started_as_by_users
 from tests.sinks.faults import Dying, Failure
 
 
@@ -592,19 +590,11 @@ def test_rerun_from_nothing(tmp_path, lake, model):
     assert (report.resumed_parts, report.predicted_rows) == (0, 90)
 
 
-KILLED = """
-import os, sys, threading
-import joblib
-from dfml.sources import _row_groups
-from dfml.table import predict_table
-
-_row_groups.PART_BYTES = 100  # a part a row group
-model = joblib.load(sys.argv[1])
-delay = float(sys.argv[4])
-threading.Timer(delay, lambda: os.kill(os.getpid(), 9)).start()
-predict_table(model, sys.argv[2], sys.argv[3], mode="overwrite", keep=["id"])
-os._exit(0)
-"""
+def overwrite_and_die(model, lake, out, seconds):
+    _row_groups.PART_BYTES = 100  # a part a row group
+    threading.Timer(seconds, lambda: os.kill(os.getpid(), 9)).start()
+    predict_table(joblib.load(model), lake, out, mode="overwrite", keep=["id"])
+    os._exit(0)
 
 
 @pytest.mark.slow
@@ -616,11 +606,10 @@ def test_killed_processes_leave_old_or_new_and_a_rerun_ends_it(
     out = tmp_path / "out"
     predict_table(model, lake, out, method="predict_proba")
     old = table_at(out)
-    call = [sys.executable, "-c", KILLED, tmp_path / "model", lake, out]
     n_killed = 0
     for delay in np.linspace(0.02, 0.3, 6):
-        done = subprocess.run([*call, str(delay)], check=False)
-        n_killed += done.returncode == -9
+        code = exit_code(overwrite_and_die, tmp_path / "model", lake, out, delay)
+        n_killed += code == -9
         found = table_at(out)
         assert found == old or len(found["prediction"]) == 180
     assert n_killed > 2

@@ -17,7 +17,7 @@ import dfml
 from dfml.exceptions import DiskFullError, TargetError, TargetExistsError
 from dfml.sinks._files import FileSystem
 from dfml.table import PredictionReport, plan_job, predict_table, run_job
-from tests.clusters import local_cluster
+from tests.processes import local_cluster
 from tests.sinks.places import DAYS, PLACES, opened
 from tests.sinks.test_targets import Stops
 

@@ -8,8 +8,8 @@ from sklearn.preprocessing import StandardScaler
 
 from dfml import IID, Incremental
 from dfml.testing import check_lazy_estimator
-from tests.clusters import local_cluster
 from tests.contracts.pairs import PAIRS
+from tests.processes import local_cluster
 
 
 @pytest.mark.parametrize("kind", ["dask", "duckdb"])

@@ -21,8 +21,8 @@ from sklearn.linear_model import LinearRegression, SGDClassifier
 import dfml
 from dfml.exceptions import BadFileError, SourceError, TargetExistsError
 from dfml.sources._open import open_table
-from tests.clusters import local_cluster
 from tests.contracts.sources import KINDS
+from tests.processes import local_cluster
 
 pytest.importorskip("deltalake")
 pytest.importorskip("pyiceberg")

@@ -40,8 +40,8 @@ from dfml.exceptions import (
     PartitionMismatchError,
 )
 from dfml.training import _checkpoints
-from tests.clusters import started_as_by_users
 from tests.conftest import FEATURES, make_table, split_at
+from tests.processes import started_as_by_users
 
 
 def loop(

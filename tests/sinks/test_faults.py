@@ -7,14 +7,12 @@ otherwise those whose commits are slow are tried at some calls, and at all near 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from dfml.sinks._files import FileSystem
-from tests.sinks.faults import Dying, Failure
+from tests.processes import exit_code
+from tests.sinks.faults import Dying, Failure, Killed
 from tests.sinks.places import PLACES, make_part, opened, write_job
 from tests.sinks.test_targets import rows_of
 
@@ -118,17 +116,8 @@ def check_every_call(folder, kind, mode, *, dies, swaps=True):
     assert n_failed > len(calls) / 3
 
 
-KILLED = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from tests.sinks.faults import Killed
-from tests.sinks.places import PLACES, write_job
-from tests.sinks.test_faults import NEW
-
-kind, mode, folder, at = sys.argv[2:]
-files = Killed(int(at))
-write_job(PLACES[kind](folder).target(mode, files), "1" * 32, NEW)
-"""
+def write_and_die(kind, mode, folder, at):
+    write_job(PLACES[kind](folder).target(mode, Killed(at)), "1" * 32, NEW)
 
 
 @pytest.mark.slow
@@ -144,7 +133,6 @@ write_job(PLACES[kind](folder).target(mode, files), "1" * 32, NEW)
     ],
 )
 def test_killed_process(tmp_path, kind, mode):
-    root = Path(__file__).resolve().parents[2]
     (tmp_path / "first").mkdir()
     files = Dying()
     with opened(kind, tmp_path / "first") as first:
@@ -156,9 +144,7 @@ def test_killed_process(tmp_path, kind, mode):
         (tmp_path / str(at)).mkdir()
         with opened(kind, tmp_path / str(at)) as place:
             old = start(place, mode)
-            call = [sys.executable, "-c", KILLED, root, kind, mode, place.folder, at]
-            done = subprocess.run(list(map(str, call)), check=False)
-            assert done.returncode == 9
+            assert exit_code(write_and_die, kind, mode, place.folder, at) == 9
             check_seen(place, old, AFTER[mode]())
             write_job(place.target(mode), "1" * 32, NEW)
             assert place.read().equals(AFTER[mode]())

@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 
 import dfml
 from dfml.exceptions import DiskFullError
-from tests.clusters import local_cluster
 from tests.conftest import FEATURES, make_table
+from tests.processes import local_cluster
 
 distributed = pytest.importorskip("distributed")
 

@@ -21,7 +21,7 @@ from dfml import read_sql
 from dfml._data_tokens import data_token
 from dfml.exceptions import QueryError, SourceError
 from dfml.sources._cuts import find_cuts
-from tests.clusters import local_cluster
+from tests.processes import local_cluster
 
 ROWS = "SELECT i AS id, i % 10 AS k, 's' || (i % 7) AS s FROM range(200) t(i)"
 

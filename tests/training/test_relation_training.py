@@ -35,7 +35,7 @@ from dfml.exceptions import (
     QueryError,
 )
 from dfml.sources import _lazy_frame, _spill
-from tests.clusters import local_cluster
+from tests.processes import local_cluster
 
 N_ROWS = 20_000
 COLUMNS = """

@@ -11,7 +11,7 @@ import dask
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 _METHODS = ("distributed.worker.multiprocessing-method", "multiprocessing.context")
@@ -40,6 +40,15 @@ def fork_workers() -> None:
 def started_as_by_users() -> dask.config.set:
     """Have dask start new processes, as it does by itself."""
     return dask.config.set(dict.fromkeys(_METHODS, "spawn"))
+
+
+def exit_code(function: Callable[..., object], *args: object) -> int | None:
+    """Run a function of a module in a process of its own, which may die of it."""
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=function, args=args)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 @contextmanager
