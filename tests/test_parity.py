@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -127,7 +128,7 @@ def test_responses(name, cuts):
         if response.name == "inverse_transform" or not hasattr(model, response.name):
             continue
         answer = getattr(lazy, response.name)(frame)
-        parts = [part.compute() for part in answer.to_delayed()]
+        parts = dask.compute(*answer.to_delayed())
         for part in parts:
             dtypes = part.dtypes if part.ndim == 2 else part.dtype
             declared = answer.dtypes if part.ndim == 2 else answer.dtype

@@ -43,11 +43,11 @@ EXPECTED: dict[str, dict[str, str]] = {
     "ParallelPostFit(IsolationForest)": _WEIGHTS,
     "ParallelPostFit(LinearSVC)": _WEIGHTS,
     "IID(MiniBatchKMeans)": _WEIGHTS,
-    "dfml.iid SGDClassifier": _WEIGHTS,
-    "dfml.iid KMeans": _WEIGHTS,
-    "dfml.iid RandomForestRegressor": _WEIGHTS,
-    "dfml.iid IsolationForest": _WEIGHTS,
-    "dfml.iid MiniBatchNMF": dict.fromkeys(
+    "dfml.iid(SGDClassifier)": _WEIGHTS,
+    "dfml.iid(KMeans)": _WEIGHTS,
+    "dfml.iid(RandomForestRegressor)": _WEIGHTS,
+    "dfml.iid(IsolationForest)": _WEIGHTS,
+    "dfml.iid(MiniBatchNMF)": dict.fromkeys(
         ("check_transformer_data_not_an_array", "check_transformer_general"), _FACTORS
     ),
 }

@@ -57,6 +57,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeRegressor
+from sklearn.utils import get_tags
 
 from dfml import IID, Incremental, ParallelPostFit
 from dfml.testing import Table, example_table
@@ -74,12 +75,15 @@ class Pair:
         needs_y = isinstance(self.bare, SelectKBest)
         return example_table(LogisticRegression() if needs_y else self.bare)
 
-    def __str__(self) -> str:
+    @property
+    def wrapper(self) -> str:
+        """The class of dfml, or the package of those that are scikit-learn's."""
         outer = type(self.wrapped)
-        inner = type(self.bare).__name__
-        if outer.__module__.startswith("dfml.iid"):
-            return f"dfml.iid {inner}"
-        return f"{outer.__name__}({inner})"
+        is_iid = outer.__module__.startswith("dfml.iid")
+        return "dfml.iid" if is_iid else outer.__name__
+
+    def __str__(self) -> str:
+        return f"{self.wrapper}({type(self.bare).__name__})"
 
 
 def iid_class(estimator: Any) -> Any:
@@ -157,9 +161,15 @@ SAME_CLASS = [
     MiniBatchNMF(2, max_iter=3, random_state=0),
 ]
 
-PAIRS = [
+PAIRS: list[Pair] = [
     *(Pair(Incremental(each), each) for each in WITH_PARTIAL_FIT),
     *(Pair(ParallelPostFit(each), each) for each in IN_MEMORY),
     *(Pair(IID(each), each) for each in ON_A_SAMPLE),
     *(Pair(iid_class(each), each) for each in SAME_CLASS),
 ]
+
+
+def one_of_each(pairs: list[Pair]) -> list[Pair]:
+    """Choose the first pair of each wrapper and type of estimator."""
+    kinds = [(pair.wrapper, get_tags(pair.bare).estimator_type) for pair in pairs]
+    return [pairs[kinds.index(kind)] for kind in dict.fromkeys(kinds)]
