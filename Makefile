@@ -38,7 +38,7 @@ demo: $(VENV)/.user ## Train from SQL, score a Parquet lake, show the result (de
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests and the examples in docstrings and Markdown pages.
-	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev ## Check format, lint, types, docstrings and import rules.
