@@ -183,8 +183,8 @@ class _Walk:
                 "The digest of a model",
                 "parts that can be pickled, as files and workers need",
                 f"a {kind.__module__}.{kind.__qualname__}, which cannot: {err}",
-                "move the class or function that uses it from the script to a module, "
-                "or make it where it is used",
+                "leave it out of what fit keeps, and move the class or function that "
+                "uses it from the script to a module",
             ) from err
         if isinstance(reduced, str):
             return _hash(b"name", reduced.encode())

@@ -6,25 +6,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from dfml.arrays._blocks import Block, pack_features, pack_labels, pack_weights
 from dfml.exceptions import LabelError
+from dfml.sources._columns import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    import numpy as np
-
     from dfml._schema import Kind
 
-__all__ = ["DROP_ROWS", "Packer", "columns_of"]
-
-#: What to do about missing labels.
-DROP_ROWS = (
-    "leave those rows out: ddf.dropna(subset=[label]), or "
-    "relation.filter('label IS NOT NULL')"
-)
+__all__ = ["Packer", "columns_of", "missing_labels"]
 
 
 @dataclass(frozen=True)
@@ -121,17 +115,38 @@ class Packer:
             if getattr(dtype, "kind", "O") == "f":
                 continue  # NaN in a float target is the estimator's own business
             column = y.iloc[:, position] if isinstance(y, pd.DataFrame) else y
-            if getattr(column.dtype, "kind", "O") in "iub":
+            if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
                 continue  # these cannot be missing
             n_missing = int(column.isna().sum())
             if n_missing:
-                raise LabelError.expecting(
-                    self.where,
-                    "a label in every row",
-                    f"{n_missing} missing in column {column.name!r}",
-                    DROP_ROWS,
-                )
+                raise missing_labels(self.where, column.name, n_missing)
         return pack_labels(y, self.target)
+
+
+def missing_labels(where: str, name: Any, n_missing: int) -> LabelError:
+    """Make the error about labels that are missing.
+
+    Parameters
+    ----------
+    where : str
+        The call.
+    name : hashable
+        The column.
+    n_missing : int
+        How many.
+
+    Returns
+    -------
+    error : LabelError
+        To be raised.
+    """
+    return LabelError.expecting(
+        where,
+        "a label in every row",
+        f"{n_missing} missing in column {name!r}",
+        f"leave those rows out: ddf.dropna(subset=[{name!r}]), or in SQL "
+        f"WHERE {quoted(str(name))} IS NOT NULL",
+    )
 
 
 def columns_of(meta: pd.DataFrame | pd.Series[Any]) -> Any:

@@ -21,9 +21,6 @@ HINTS = {
     "read",
     "convert them, for example ddf.astype({name: dtype})": "convert them in the "
     "source, in SQL with CAST(name AS DOUBLE)",
-    "leave those rows out: ddf.dropna(subset=[label]), or "
-    "relation.filter('label IS NOT NULL')": "leave those rows out, in SQL with "
-    "WHERE label IS NOT NULL",
     "a DuckDBPyConnection": "a DuckDB database",
     "pass one of these, with the format that it has": "leave --format out, or name "
     "another target",
@@ -34,6 +31,9 @@ _ARGUMENTS = {"check": "checks", "trust": "trusted"}
 _CALL = re.compile(
     r"\b(?:dfml\.\w+\(estimator|fit\(\.\.\.|load_model\(path), (\w+=[^()]*)\)"
 )
+
+
+_DROPNA = re.compile(r"(leave those rows out): ddf\.dropna\(subset=.*?\), or (in SQL)")
 
 
 def in_options(text: str, command: click.Command) -> str:
@@ -59,7 +59,7 @@ def in_options(text: str, command: click.Command) -> str:
     """
     for library, line in HINTS.items():
         text = text.replace(library, line)
-    text = _CALL.sub(r"\1", text)
+    text = _DROPNA.sub(r"\1, \2 with", _CALL.sub(r"\1", text))
     for parameter in command.params:
         options = [each for each in parameter.opts if each.startswith("--")]
         if options:

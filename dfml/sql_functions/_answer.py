@@ -118,7 +118,7 @@ class SqlModel:
             have_some = np.any(missing, axis=0).tolist()
             nulls = [n for n, some in zip(self.fields, have_some, strict=True) if some]
             if nulls:
-                err.add_note(f"These columns hold NULL: {nulls}")
+                err.add_note(f"These columns hold NULL or NaN: {nulls}")
             raise
         return [to_arrow(*each) for each in zip(result, self.outputs, strict=True)]
 

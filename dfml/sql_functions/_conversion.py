@@ -161,9 +161,11 @@ def convert(
         for name, field, column in zip(model.fields, fields, columns, strict=True)
         if column in held
     ]
+    names = dict(zip(columns, model.fields, strict=True))
     found += [
-        f"CASE WHEN NOT coalesce({condition}, false) THEN 'unknown category ' || "
-        f"coalesce(CAST({column} AS VARCHAR), 'NULL') END"
+        f"CASE WHEN NOT coalesce({condition}, false) THEN "
+        f"{text(f'{names[column]} = ' if column in names else '')} || "
+        f"coalesce(CAST({column} AS VARCHAR), 'NULL') || ', an unknown category' END"
         for condition, column in query.conditions
     ]
     known = [condition for condition, _ in query.conditions]

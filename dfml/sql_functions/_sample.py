@@ -160,14 +160,15 @@ class _Values:
         self.names = list(model.fields)
         self.trees: list[Tree] = []
         learnt: dict[str, list[Any]] = {name: [] for name in self.names}
-        closed = set()
+        # All that strict encoders take; not what an imputer puts before one.
+        closed: dict[str, list[Any]] = {}
         for step, names in first_steps(model.responder.estimator, self.names):
             for name, values in self._learnt(step, names):
                 learnt[name] += values
-            if getattr(step, "handle_unknown", None) == "error":
-                closed |= set(names)
+                if getattr(step, "handle_unknown", None) == "error":
+                    closed[name] = values
         self.pools = {
-            name: self._pool(kind, learnt[name], name in closed)
+            name: closed.get(name) or self._pool(kind, learnt[name])
             for name, kind in model.fields.items()
         }
 
@@ -193,13 +194,11 @@ class _Values:
             rows.append({**row, **{self.names[i]: v for i, v in bounds.items()}})
         return rows
 
-    def _pool(self, kind: str, learnt: list[Any], is_closed: bool) -> list[Any]:
+    def _pool(self, kind: str, learnt: list[Any]) -> list[Any]:
         if kind == "VARCHAR":
             return learnt or ["text"]
         if kind != "DOUBLE":
             return [0, 10**15]
-        if is_closed and learnt:
-            return learnt
         middle = float(np.median(learnt)) if learnt else 0.0
         spread = float(max(learnt)) - float(min(learnt)) if len(learnt) > 1 else 1.0
         drawn = self.random.normal(middle, spread or 1.0, size=max(50, len(learnt)))

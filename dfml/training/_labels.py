@@ -13,7 +13,7 @@ from dfml._partitions import Partitions, Turn
 from dfml._relations import RelationTable
 from dfml._schema import listed
 from dfml.arrays._blocks import pack_labels
-from dfml.arrays._packer import DROP_ROWS
+from dfml.arrays._packer import missing_labels
 from dfml.exceptions import EmptyTableError, LabelError
 from dfml.sources._facts import distinct_values
 
@@ -112,7 +112,7 @@ def find_classes(where: str, table: Table, partitions: Partitions) -> Any:
         found = labels.map(_Distinct(table.packer(where), is_label=True))
     several = isinstance(table.target, pd.DataFrame)
     classes = [
-        _merge_classes(where, meta.name, [part[i] for part in found], DROP_ROWS)
+        _merge_classes(where, meta.name, [part[i] for part in found])
         for i, meta in enumerate(_columns(table.target))
     ]
     return classes if several else classes[0]
@@ -124,22 +124,14 @@ def _ask_database(where: str, table: RelationTable) -> Any:
     for meta in _columns(table.target):
         values, n_missing = distinct_values(where, table.relation, meta.name)
         part = pack_labels(values, meta), n_missing
-        hint = f"leave those rows out in the SQL, WHERE {meta.name} IS NOT NULL"
-        classes.append(_merge_classes(where, meta.name, [part], hint))
+        classes.append(_merge_classes(where, meta.name, [part]))
     return classes if isinstance(table.target, pd.DataFrame) else classes[0]
 
 
-def _merge_classes(
-    where: str, name: Any, parts: list[tuple[Any, int]], hint: str
-) -> Any:
-    missing = sum(count for _, count in parts)
-    if missing:
-        raise LabelError.expecting(
-            where,
-            "a label in every row",
-            f"{missing} missing in column {name!r}",
-            hint,
-        )
+def _merge_classes(where: str, name: Any, parts: list[tuple[Any, int]]) -> Any:
+    n_missing = sum(count for _, count in parts)
+    if n_missing:
+        raise missing_labels(where, name, n_missing)
     values = [labels for labels, _ in parts if len(labels)]
     if not values:
         raise EmptyTableError.expecting(

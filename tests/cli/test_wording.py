@@ -43,6 +43,11 @@ from dfml.cli._wording import HINTS, in_options
             "--sample random or --sample 0.1",
         ),
         ("score", "pass scoring= to dfml", "pass --scoring to dfml"),
+        (
+            "fit",
+            "leave those rows out: ddf.dropna(subset=['a']), or in SQL WHERE a IS",
+            "leave those rows out, in SQL with WHERE a IS",
+        ),
     ],
 )
 def test_arguments_become_options(command, text, expected):

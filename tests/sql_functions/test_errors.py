@@ -75,6 +75,15 @@ def test_the_class_of_the_model_is_named(con, table):
     assert "predict_sql of Failing failed. " in streamed
 
 
+@pytest.mark.parametrize("value", ["NULL", "'nan'::DOUBLE"])
+def test_the_columns_that_hold_no_value_are_named(value):
+    rows = pd.DataFrame({"a": [0.0, 1.0], "n": [1.0, 0.0]})
+    model = LogisticRegression().fit(rows, [0, 1])
+    con = duckdb.connect()
+    con.execute(f"CREATE TABLE t AS SELECT 1.0 AS a, {value} AS n")
+    run_each_way(con, model, r"These columns hold NULL or NaN: \['n'\]")
+
+
 @pytest.mark.parametrize("model", ["model.skops", LinearRegression, None])
 def test_what_is_no_model(con, model):
     for call in (

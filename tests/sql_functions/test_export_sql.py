@@ -557,6 +557,39 @@ def test_missing_text(con, table):
         assert column(con, "prediction", relation) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "filled", "unknown"), [("AB", "zz", "Q"), ([1.0, 2.0], -1, 7.0)]
+)
+def test_an_imputer_whose_value_the_encoder_behind_it_does_not_know(
+    values, filled, unknown
+):
+    imputer = SimpleImputer(strategy="constant", fill_value=filled)
+    encoder = make_column_transformer(
+        (make_pipeline(imputer, OneHotEncoder()), ["s"]), remainder="passthrough"
+    )
+    rows = pd.DataFrame({"s": list(values) * 50, "n": 1.0})
+    model = make_pipeline(encoder, LogisticRegression()).fit(rows, [0, 1] * 50)
+    con = duckdb.connect()
+    con.register("known", rows)
+    con.register("missing", rows.assign(s=None).astype(rows.dtypes))
+    con.register("unknown", rows.assign(s=unknown))
+
+    answered = con.sql(dfml.export_sql(model, "known"))
+    assert answered.df()["prediction"].tolist() == [0, 1] * 50
+    for table in ("missing", "unknown"):
+        with pytest.raises(duckdb.Error, match="an unknown category"):
+            con.sql(dfml.export_sql(model, table)).fetchall()
+
+
+def test_an_unknown_category_is_told_with_its_column():
+    rows = pd.DataFrame({"s": ["a", "b"] * 50, "it's": ["b", "c"] * 50})
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows, [0, 1] * 50)
+    con = duckdb.connect()
+    con.execute("""CREATE TABLE t AS SELECT 'a' AS s, 'a' AS "it's" """)
+    with pytest.raises(duckdb.Error, match="refuses: it's = a, an unknown category"):
+        con.sql(dfml.export_sql(model, "t")).fetchall()
+
+
 # Where it is put
 
 

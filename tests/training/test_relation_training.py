@@ -528,6 +528,26 @@ def test_a_null_label_among_given_classes(con):
         Incremental(sgd()).fit(relation, y="y", classes=["no", "yes"])
 
 
+@pytest.mark.parametrize("spilled", [False, True])
+@pytest.mark.parametrize(
+    ("estimator", "label", "classes"),
+    [
+        (SGDClassifier(), "CASE WHEN i <> 19000 THEN i % 2 = 0 END", [False, True]),
+        (SGDRegressor(), "CASE WHEN i <> 19000 THEN i % 3 END", None),
+    ],
+)
+def test_a_null_among_labels_of_a_nullable_type(
+    con, estimator, label, classes, spilled
+):
+    relation = con.sql(f"""SELECT a, {label} AS "the ""y" FROM t""")
+    table = read_sql(relation) if spilled else relation
+    expected = r"""Incremental.fit expects a label in every row. Got 1 missing in """
+    expected += r"""column 'the "y'(?s:.*) WHERE "the ""y" IS NOT NULL"""
+    options = {} if classes is None else {"classes": classes}
+    with pytest.raises(LabelError, match=expected):
+        Incremental(estimator).fit(table, y='the "y', **options)
+
+
 # Failing
 
 
