@@ -96,8 +96,8 @@ an Arrow reader. Models are registered, and written as SQL, before the clock sta
 {table(HEAD, list(rows(m)))}
 
 A forest as SQL is not raced: DuckDB needs some 3 microseconds for each node of its
-trees and 2,048 rows. With a model as fast as a sum, `predict_sql` is as slow as the
-query on one thread: while DuckDB waits for answers it has one thread less for the rows.
+trees and 2,048 rows. With a model as fast as a sum, reading is most of the work of
+`predict_sql`, and while DuckDB waits for answers it has one thread less to read with.
 
 ## Training on a query
 

@@ -44,8 +44,8 @@ and when the rows have ended they go on alone, one core idle. So the stream and 
 steps at the same time, as two processes that share nothing, need longer too: that is
 the line below it. What `fit` has beyond are its blocks, a copy that neither of the two
 makes, an eighth of all processor time, and the first block, which takes 0.1 s. How far
-it looks ahead makes no difference, nor does a lower priority of all threads but that
-of the steps.
+it looks ahead makes no difference, and a lower priority for all threads but that of the
+steps hardly one.
 
 **Memory.** A block of this table has 105,000 rows, 17 MB, and three or four are there
 at a time, for 1 M rows as for 10 M. What grows is DuckDB's own: some 80 MB more for its

@@ -133,7 +133,11 @@ MATRIX = {
         NUMBER,
     ),
     "Imputer": (impute.SimpleImputer(), X, None),
-    "Bins": (preprocessing.KBinsDiscretizer(2, encode="ordinal"), X, None),
+    "Bins": (
+        preprocessing.KBinsDiscretizer(2, encode="ordinal", strategy="uniform"),
+        X,
+        None,
+    ),
     "IsolationForest": (ensemble.IsolationForest(n_estimators=5), X, None),
     "KMeans": (cluster.KMeans(3), X, None),
     "LDA": (discriminant_analysis.LinearDiscriminantAnalysis(), X, LABEL),
