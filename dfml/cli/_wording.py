@@ -31,8 +31,6 @@ _ARGUMENTS = {"check": "checks", "trust": "trusted"}
 _CALL = re.compile(
     r"\b(?:dfml\.\w+\(estimator|fit\(\.\.\.|load_model\(path), (\w+=[^()]*)\)"
 )
-
-
 _DROPNA = re.compile(r"(leave those rows out): ddf\.dropna\(subset=.*?\), or (in SQL)")
 
 
