@@ -60,7 +60,12 @@ KEEPING = frozenset(
 
 def describe_query(relation: duckdb.DuckDBPyRelation) -> str:
     """Return the SQL of a relation, cut if it is very long, for messages."""
-    text = str(relation.sql_query()).strip()
+    import duckdb
+
+    try:
+        text = str(relation.sql_query()).strip()
+    except duckdb.Error:  # closed or busy: whatever runs the relation will say so
+        return "a DuckDB relation"
     return text if len(text) <= QUERY_LENGTH else f"{text[:QUERY_LENGTH]} ..."
 
 
@@ -116,13 +121,14 @@ def distinct_values(
         Rows in which the value is null or NaN.
     """
     column = quoted(name)
-    is_text = relation.types[relation.columns.index(name)].id == "varchar"
-    # A collation that ignores case would take two labels for one.
-    item = f"{column} COLLATE c AS {column}" if is_text else column
     count = "n_rows" if folded(name) != "n_rows" else "n"
-    counted = relation.project(item).aggregate(
-        f"{column}, count(*) AS {quoted(count)}", column
-    )
+    with database_errors(describe_query(relation), where):
+        is_text = relation.types[relation.columns.index(name)].id == "varchar"
+        # A collation that ignores case would take two labels for one.
+        item = f"{column} COLLATE c AS {column}" if is_text else column
+        counted = relation.project(item).aggregate(
+            f"{column}, count(*) AS {quoted(count)}", column
+        )
     rows = fetch_rows(where, counted)
     missing = rows[name].isna()
     values = rows.loc[~missing, name]
