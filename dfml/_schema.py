@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
 __all__ = [
+    "IN_WORDS",
     "Contract",
     "Kind",
     "OutputSchema",
@@ -33,8 +34,8 @@ __all__ = [
 
 Kind = Literal["number", "text", "time", "time with zone", "duration", "other"]
 _TIMES: frozenset[Kind] = frozenset({"time", "time with zone", "duration"})
-#: What a message says that a column was.
-_IN_WORDS: dict[Kind, str] = {
+#: What messages say that a column is.
+IN_WORDS: dict[Kind, str] = {
     "number": "a number",
     "text": "text",
     "time": "a time without a zone",
@@ -357,7 +358,7 @@ class Contract:
             if kind_of(dtypes[name]) != kind and not counts_as(dtypes[name], kind)
         ]
         if wrong:
-            texts = [f"{n!r} is {dtypes[n]}, was {_IN_WORDS[k]}" for n, k in wrong]
+            texts = [f"{n!r} is {dtypes[n]}, was {IN_WORDS[k]}" for n, k in wrong]
             name, kind = wrong[0]
             raise ColumnMismatchError.expecting(
                 where,

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from sklearn.utils.validation import check_is_fitted
 
-from dfml._schema import kind_of
+from dfml._schema import IN_WORDS, kind_of
 from dfml.estimators import ParallelPostFit, as_lazy
 from dfml.exceptions import ColumnMismatchError
 from dfml.responses._learnt_columns import example_rows, learnt_kinds
@@ -86,7 +86,9 @@ def field_types(where: str, owner: Any) -> dict[str, str]:
     """Return the fields in the order of the model, and the SQL type of each."""
     contract = owner._contract
     kinds = dict(zip(contract.names, contract.kinds, strict=True))
-    refused = [f"{n!r} is a {kind}" for n, kind in kinds.items() if kind not in _SQL_OF]
+    refused = [
+        f"{n!r} is {IN_WORDS[kind]}" for n, kind in kinds.items() if kind not in _SQL_OF
+    ]
     if refused:
         raise ColumnMismatchError.expecting(
             where,

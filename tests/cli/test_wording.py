@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dfml
+from dfml.arrays._packer import missing_labels
 from dfml.cli import main
 from dfml.cli._status import Progress, as_time
 from dfml.cli._wording import HINTS, in_options
@@ -45,8 +46,8 @@ from dfml.cli._wording import HINTS, in_options
         ("score", "pass scoring= to dfml", "pass --scoring to dfml"),
         (
             "fit",
-            "leave those rows out: ddf.dropna(subset=['a']), or in SQL WHERE a IS",
-            "leave those rows out, in SQL with WHERE a IS",
+            str(missing_labels("fit", "a", 3)).partition("Hint: ")[2],
+            'leave those rows out, in SQL with WHERE "a" IS NOT NULL.',
         ),
     ],
 )

@@ -240,7 +240,7 @@ def test_encoders_of_objects_that_tables_have_no_type_for(values, tmp_path):
             ColumnMismatchError, match=r"'c' is .+, was of another kind"
         ):
             dfml.predict_table(model, tmp_path / "x", tmp_path / "scored")
-        with pytest.raises(ColumnMismatchError, match="'c' is a other"):
+        with pytest.raises(ColumnMismatchError, match="'c' is of another kind"):
             dfml.predict_sql(model, con.table("t"))
     assert not (tmp_path / "scored").exists()
 
